@@ -1,0 +1,59 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift target is built by the same strict rules; `unsafe` stands only in the files that docs/DESIGN.md lists.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .strictMemorySafety(),
+]
+
+let package = Package(
+    name: "lathe",
+    platforms: [.macOS(.v26)],
+    products: [
+        .library(name: "Lathe", targets: ["Lathe"]),
+        .library(name: "LatheCompiler", targets: ["LatheCompiler"]),
+        .executable(name: "lathe", targets: ["LatheCommand"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    ],
+    targets: [
+        .target(
+            name: "CKernels",
+            cSettings: [.define("NDEBUG", .when(configuration: .release))],
+            linkerSettings: [.linkedLibrary("omp5", .when(platforms: [.linux]))]
+        ),
+        .target(name: "LatheFormat", path: "Sources/Runtime/Format", swiftSettings: strict),
+        .target(
+            name: "LatheCompiler", dependencies: ["LatheFormat", "CKernels"],
+            path: "Sources/Runtime/Compile", swiftSettings: strict),
+        .target(
+            name: "Lathe", dependencies: ["LatheFormat", "CKernels"],
+            path: "Sources/Runtime/Execute", swiftSettings: strict),
+        .target(
+            name: "LatheWorkbench", dependencies: ["Lathe", "LatheCompiler", "LatheFormat"],
+            path: "Sources/Tools/Workbench", swiftSettings: strict),
+        .executableTarget(
+            name: "LatheCommand",
+            dependencies: [
+                "Lathe", "LatheCompiler", "LatheFormat", "LatheWorkbench",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Sources/Tools/lathe", swiftSettings: strict),
+        .testTarget(name: "CKernelsTests", dependencies: ["CKernels"], swiftSettings: [.swiftLanguageMode(.v6)]),
+        .testTarget(
+            name: "LatheFormatTests", dependencies: ["LatheFormat"], swiftSettings: [.swiftLanguageMode(.v6)]),
+        .testTarget(
+            name: "LatheCompilerTests", dependencies: ["LatheCompiler", "Lathe", "LatheFormat"],
+            swiftSettings: [.swiftLanguageMode(.v6)]),
+        .testTarget(
+            name: "LatheTests", dependencies: ["Lathe", "LatheCompiler", "LatheFormat", "CKernels"],
+            swiftSettings: [.swiftLanguageMode(.v6)]),
+    ]
+)

@@ -1,0 +1,267 @@
+// The kernels of Lathe: their contract. One header, so that a reader sees every operation before any instruction.
+//
+// Rules that every kernel keeps
+//   - Stateless: no allocation, no thread, no global. Only cpu.c, kernel_tables.c and parallel.c hold state.
+//   - Counts are in elements, strides in bytes (every name says so), and no access is made outside the stated
+//     extents, not even a read.
+//   - The results are the same bits on every instruction set: integers are exact, and float operations are done in the
+//     order that each definition states (docs/ARITHMETIC.md). The *_scalar.c file of a family is its definition.
+//   - Any rows, columns and depth of at least 1 are ordinary; nothing needs to be a multiple of anything.
+//
+// Layouts
+//   T16      int8 weights W[columns][depth], depth padded with zeros to a multiple of 64, columns to one of 16:
+//            index(n,k) = ((n/16)·(K/64) + k/64)·1024 + ((k%64)/4)·64 + (n%16)·4 + k%4        (K: the padded depth)
+//            16 columns ("a panel") over the whole depth are contiguous: K·16 bytes.
+//   P16      float32 weights W[columns][depth], columns padded to a multiple of 16: [columns/16][depth][16].
+//   KV block 64 tokens of one session. Of one head: K as [4][head_dim][16] (token = 16·outer + inner) and V as
+//            [64][head_dim padded to 16]. Elements are float32 or IEEE half.
+#ifndef LATHE_CKERNELS_H
+#define LATHE_CKERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// MARK: - Processor
+
+// Features that kernels ask for. A kernel runs where all of its bits are present.
+enum {
+  LATHE_CPU_AVX2 = 1u << 0,         // AVX2, FMA and F16C, with YMM state enabled by the operating system
+  LATHE_CPU_AVXVNNI = 1u << 1,      // VPDPBUSD on YMM, VEX-encoded
+  LATHE_CPU_AVX512 = 1u << 2,       // AVX-512 F, BW, DQ, VL, with ZMM state enabled
+  LATHE_CPU_AVX512VNNI = 1u << 3,   // VPDPBUSD and VPDPWSSD on ZMM
+  LATHE_CPU_AVX512VBMI2 = 1u << 4,  // VPEXPANDB
+  LATHE_CPU_AMX_INT8 = 1u << 5,     // AMX tiles and TDPBUSD, with permission granted by the kernel
+  LATHE_CPU_NEON = 1u << 6,
+};
+
+// The levels by which LATHE_ISA lowers the machine, ascending. Each is a set of features, not a promise of the ones below.
+typedef struct {
+  const char *name;    // "scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon"
+  uint32_t required;   // present ⇒ the machine has this level
+  uint32_t allowed;    // features that kernels may use at this level
+} lathe_isa_level;
+
+const lathe_isa_level *lathe_isa_levels(size_t *count);
+// What the processor and the operating system offer, asked once, whatever LATHE_ISA says.
+uint32_t lathe_cpu_features(void);
+// The highest level available; never NULL.
+const lathe_isa_level *lathe_isa_best(void);
+// The level of that name, or NULL if there is none of that name. Availability: (required & ~lathe_cpu_features()) == 0.
+const lathe_isa_level *lathe_isa_named(const char *name);
+
+// MARK: - Quantized activations
+
+// One row: x ≈ scale · (q − zero_point), q in 0…255.
+typedef struct {
+  float scale;
+  int32_t zero_point;
+} lathe_row_quantization;
+
+// How a linear kernel wants its activations stored; (q, zero_point, scale) are the same in each.
+typedef enum {
+  LATHE_ACTIVATIONS_U8 = 0,           // q, one byte an element
+  LATHE_ACTIVATIONS_I16_CENTERED = 1, // q − zero_point, two bytes an element (AVX2 multiplies 16-bit pairs)
+} lathe_activation_storage;
+
+// Quantizes `rows` rows of `depth` floats, each row by itself: asymmetric, nearest-even, zero always in range.
+// Elements depth …< round_up(depth, 64) of each output row are written as 0.
+typedef void (*lathe_quantize_rows_fn)(
+    const float *x, size_t x_stride_bytes, size_t rows, size_t depth,
+    lathe_row_quantization *quantization, void *q, size_t q_stride_bytes);
+
+typedef struct {
+  const char *name;
+  uint32_t features;
+  lathe_quantize_rows_fn to_storage[2];  // by lathe_activation_storage
+} lathe_quantize_kernel;
+
+// MARK: - Linear layers
+
+typedef enum {
+  LATHE_EPILOGUE_NONE = 0,
+  LATHE_EPILOGUE_GELU_TANH = 1,  // x/(1+exp(−2·√(2/π)·(x+0.044715x³)))
+  LATHE_EPILOGUE_GELU_ERF = 2,   // x·Φ(x)
+  LATHE_EPILOGUE_RELU = 3,
+} lathe_epilogue;
+
+// output(i,j) = act(fma(float(acc(i,j) − zp(i)·column_sums(j)) · scale(i), weight_scales(j), bias(j))) + residual(i,j)
+// acc(i,j) = Σ_k q(i,k)·w(j,k), exact in int32; depth ≤ 32768.
+typedef struct {
+  size_t rows, columns, depth;
+  const void *activations;            // [rows][round_up(depth, 64)] in the kernel's storage, rows 64-byte aligned
+  size_t activation_stride_bytes;
+  const lathe_row_quantization *quantization;  // [rows]
+  const int8_t *weights;              // T16, 64-byte aligned
+  const float *weight_scales;         // [round_up(columns, 16)]
+  const int32_t *column_sums;         // [round_up(columns, 16)], Σ_k w(j,k)
+  const float *bias;                  // [round_up(columns, 16)] or NULL
+  lathe_epilogue epilogue;
+  const float *residual;              // [rows][columns] or NULL; may be the output itself
+  size_t residual_stride_bytes;
+  float *output;                      // [rows][columns]
+  size_t output_stride_bytes;
+} lathe_linear_qd8_qc8w;
+
+// Computes the columns of panels panel_begin …< panel_end (16 columns each) for all rows.
+typedef void (*lathe_linear_qd8_qc8w_fn)(const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end);
+
+typedef struct {
+  const char *name;
+  uint32_t features;
+  lathe_activation_storage storage;
+  size_t minimum_rows;   // the dispatcher prefers this kernel from that many rows on (a tile engine wants several)
+  lathe_linear_qd8_qc8w_fn run;
+} lathe_linear_qd8_qc8w_kernel;
+
+// output(i,j) = act(Σ_k x(i,k)·w(j,k) + bias(j)) + residual(i,j), the sum one chain of fused multiply-adds from +0, k ascending.
+typedef struct {
+  size_t rows, columns, depth;
+  const float *activations;  // [rows][depth]
+  size_t activation_stride_bytes;
+  const float *weights;      // P16
+  const float *bias;         // [round_up(columns, 16)] or NULL
+  lathe_epilogue epilogue;
+  const float *residual;
+  size_t residual_stride_bytes;
+  float *output;
+  size_t output_stride_bytes;
+} lathe_linear_f32;
+
+typedef void (*lathe_linear_f32_fn)(const lathe_linear_f32 *operation, size_t panel_begin, size_t panel_end);
+
+typedef struct {
+  const char *name;
+  uint32_t features;
+  lathe_linear_f32_fn run;
+} lathe_linear_f32_kernel;
+
+// MARK: - Normalization, activation, attention, embedding
+
+// y = fma(d·r, gamma, beta), d = x − mean, r = 1/√(variance + epsilon); y may be x.
+typedef void (*lathe_layer_norm_fn)(
+    const float *x, size_t x_stride_bytes, size_t rows, size_t width, const float *gamma, const float *beta,
+    float epsilon, float *y, size_t y_stride_bytes);
+
+typedef enum { LATHE_KV_F32 = 0, LATHE_KV_F16 = 1 } lathe_kv_type;
+enum { LATHE_KV_BLOCK_TOKENS = 64 };
+
+// Where one head of one layer lives in a session's blocks. Positions 64·b …< 64·b+64 are in blocks[b].
+typedef struct {
+  lathe_kv_type type;
+  size_t head_dim;
+  uint8_t *const *blocks;
+  size_t key_offset_bytes;    // of this head's K from the start of each block
+  size_t value_offset_bytes;  // of this head's V
+} lathe_kv_head;
+
+// Stores `rows` keys and values at positions first_position ….
+// The padding lanes of V (head_dim …< round_up(head_dim,16)) are written as zero.
+typedef void (*lathe_kv_store_fn)(
+    const lathe_kv_head *head, size_t first_position, size_t rows, const float *keys, size_t key_stride_bytes,
+    const float *values, size_t value_stride_bytes);
+
+// Causal attention of one head: the query at position p sees positions 0…p, all already stored.
+// s(t) = Σ_d (q(d)·scale)·k(t,d), p(t) = exp(s(t) − max s), output(d) = (Σ_t p(t)·v(t,d)) · (1/Σ_t p(t)).
+// Σ_t of the output: one chain of fused multiply-adds per 256 positions, the chains' results added in order.
+typedef struct {
+  const lathe_kv_head *head;
+  size_t first_position;
+  size_t rows;
+  const float *queries;        // [rows][head_dim]
+  size_t query_stride_bytes;
+  float scale;
+  float *output;               // [rows][head_dim]
+  size_t output_stride_bytes;
+  float *scratch;              // lathe_attention_scratch_floats(first_position + rows, head_dim), 64-byte aligned
+} lathe_attention;
+
+typedef void (*lathe_attention_fn)(const lathe_attention *operation);
+size_t lathe_attention_scratch_floats(size_t positions, size_t head_dim);
+
+// x(i,·) = fma(float(q), scale, p) of row ids[i] of a T16 table [rows of the table][width], p = row positions[i] of
+// `position_table` [..][width] or +0 where that is NULL. Ids and positions are in range: the caller checked.
+typedef struct {
+  const int32_t *ids;
+  const int32_t *positions;
+  size_t rows, width;
+  const void *table;                 // T16 int8 or P16 float32
+  const float *table_scales;         // T16 only
+  const float *position_table;
+  size_t position_stride_bytes;
+  float *output;
+  size_t output_stride_bytes;
+} lathe_embedding;
+typedef void (*lathe_embedding_fn)(const lathe_embedding *operation);
+
+typedef struct {
+  const char *name;
+  uint32_t features;
+  lathe_layer_norm_fn layer_norm;
+  // y = act(x), element by element; y may be x.
+  void (*activate)(const float *x, size_t count, lathe_epilogue activation, float *y);
+  // y = a + b; y may be a or b.
+  void (*add)(const float *a, const float *b, size_t count, float *y);
+  // max + log Σ exp(x − max) of count ≥ 1 values; the sum in 16 lanes.
+  float (*log_sum_exp)(const float *x, size_t count);
+  lathe_kv_store_fn kv_store;
+  lathe_attention_fn attention;
+  lathe_embedding_fn embed_qc8w;
+  lathe_embedding_fn embed_f32;
+} lathe_vector_kernel;
+
+// MARK: - Tables: what is registered here is dispatched, tested and timed
+
+const lathe_quantize_kernel *lathe_quantize_kernels(size_t *count);
+const lathe_linear_qd8_qc8w_kernel *lathe_linear_qd8_qc8w_kernels(size_t *count);
+const lathe_linear_f32_kernel *lathe_linear_f32_kernels(size_t *count);
+const lathe_vector_kernel *lathe_vector_kernels(size_t *count);
+
+// The last entry of a table whose features are all in `features`; tables ascend, the first entry is the scalar definition.
+const lathe_quantize_kernel *lathe_quantize_select(uint32_t features);
+const lathe_linear_qd8_qc8w_kernel *lathe_linear_qd8_qc8w_select(uint32_t features, size_t rows);
+const lathe_linear_f32_kernel *lathe_linear_f32_select(uint32_t features);
+const lathe_vector_kernel *lathe_vector_select(uint32_t features);
+
+// MARK: - Packing (offline; scalar)
+
+// A weight matrix as a checkpoint stores it: element (n,k) at base + n·column_stride + k·depth_stride bytes, float32.
+// symmetric per column: scale = absmax/127, w = clamp(rne(x·(127/absmax)), ±127); a column of zeros has scale 1.
+void lathe_pack_qc8w(
+    const float *weights, size_t column_stride_bytes, size_t depth_stride_bytes, size_t columns, size_t depth,
+    int8_t *packed, float *scales, int32_t *column_sums);
+void lathe_pack_f32(
+    const float *weights, size_t column_stride_bytes, size_t depth_stride_bytes, size_t columns, size_t depth,
+    float *packed);
+static inline size_t lathe_round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+static inline size_t lathe_qc8w_bytes(size_t columns, size_t depth) {
+  return lathe_round_up(columns, 16) * lathe_round_up(depth, 64);
+}
+static inline size_t lathe_f32_bytes(size_t columns, size_t depth) { return lathe_round_up(columns, 16) * depth * 4; }
+
+// MARK: - Canonical scalar mathematics (2.3e-7 relative; the same bits as in every vector kernel)
+
+float lathe_exp(float x);
+float lathe_log(float x);  // x > 0, normal
+
+// MARK: - Parallel for
+
+// Calls body(context, thread, threads) once on each of `threads` threads (maybe fewer: `threads` in the call is the truth)
+// and returns when all have finished. Work is split by the body. One caller at a time, always the same thread.
+// Every thread runs with round-to-nearest and denormals kept, whatever state it inherited.
+void lathe_parallel(size_t threads, void (*body)(void *context, size_t thread, size_t threads), void *context);
+
+// MARK: - Read probe
+
+// Reads `bytes` (64-byte aligned) once with the widest loads of `features`, over eight streams, prefetching 4 KB ahead
+// if asked, and returns a value that depends on all of it. The roof of decode speed.
+uint64_t lathe_read_probe(const void *base, size_t bytes, bool prefetch, uint32_t features);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

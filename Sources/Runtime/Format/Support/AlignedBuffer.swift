@@ -1,0 +1,28 @@
+/// Zeroed memory aligned to 64 bytes, freed when the last reference goes.
+///
+/// A class, because views on it (`ByteView`) retain it. Whoever holds the buffer may write; once a view has been handed
+/// out the bytes under it must no longer change.
+@safe
+package final class AlignedBuffer: @unchecked Sendable {
+    // Sendable: one writer at a time is the owner's duty, as with any buffer; the reference itself is immutable.
+    package let byteCount: Int
+    private let base: UnsafeMutableRawPointer
+
+    package init(byteCount: Int) {
+        precondition(byteCount >= 0)
+        self.byteCount = byteCount
+        // One cache line more than asked, so that an empty buffer has an address too.
+        unsafe base = UnsafeMutableRawPointer.allocate(byteCount: byteCount + 64, alignment: 64)
+        unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount + 64)
+    }
+
+    deinit { unsafe base.deallocate() }
+
+    package var view: ByteView { unsafe ByteView(owner: self, base: UnsafeRawPointer(base), count: byteCount) }
+
+    package func withUnsafeMutableBytes<R, E: Error>(
+        _ body: (UnsafeMutableRawBufferPointer) throws(E) -> R
+    ) throws(E) -> R {
+        try unsafe body(UnsafeMutableRawBufferPointer(start: base, count: byteCount))
+    }
+}

@@ -1,0 +1,55 @@
+/// A read-only window on bytes that stay valid and unchanged while the view lives.
+///
+/// The view retains whatever owns the bytes (a mapped file, a buffer), so it can be stored and passed freely; every
+/// access is bounds-checked. The pointer leaves only through `withUnsafeBytes`, for kernels.
+@safe
+package struct ByteView: @unchecked Sendable {
+    // Sendable: the bytes are immutable for the owner's lifetime, and the owner is only retained, never called.
+    private let owner: AnyObject?
+    private let base: UnsafeRawPointer
+    package let count: Int
+
+    /// - Parameter owner: keeps `base ..< base + count` alive and unchanged.
+    @unsafe
+    package init(owner: AnyObject, base: UnsafeRawPointer, count: Int) {
+        precondition(count >= 0)
+        self.owner = owner
+        unsafe self.base = base
+        self.count = count
+    }
+
+    /// A view on a copy of `bytes`.
+    package init(copying bytes: some Collection<UInt8>) {
+        let buffer = AlignedBuffer(byteCount: bytes.count)
+        unsafe buffer.withUnsafeMutableBytes { unsafe $0.copyBytes(from: bytes) }
+        self = buffer.view
+    }
+
+    /// The window `offset ..< offset + count` of this one; traps outside it.
+    package func slice(offset: Int, count: Int) -> ByteView {
+        precondition(offset >= 0 && count >= 0 && offset <= self.count - count, "slice outside its view")
+        return unsafe ByteView(owner: owner!, base: base + offset, count: count)
+    }
+
+    package subscript(index: Int) -> UInt8 {
+        precondition(index >= 0 && index < count, "index outside its view")
+        return unsafe base.load(fromByteOffset: index, as: UInt8.self)
+    }
+
+    /// The `index`-th element if the view is read as a little-endian array of `T`; traps outside it. Need not be aligned.
+    package func load<T: BitwiseCopyable>(_ index: Int, as type: T.Type) -> T {
+        let size = MemoryLayout<T>.size
+        precondition(index >= 0 && index < count / size, "index outside its view")
+        return unsafe base.loadUnaligned(fromByteOffset: index * size, as: T.self)
+    }
+
+    package func withBytes<R, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {
+        try unsafe body(RawSpan(_unsafeStart: base, byteCount: count))
+    }
+
+    package func withUnsafeBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
+        try unsafe body(UnsafeRawBufferPointer(start: base, count: count))
+    }
+
+    package func array() -> [UInt8] { unsafe withUnsafeBytes { unsafe Array($0) } }
+}
