@@ -1,6 +1,39 @@
 import ArgumentParser
+import LatheFormat
+
+/// The command line. It parses, calls the libraries, prints; nothing is computed here.
+struct LatheCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "lathe",
+        abstract: "Turns a small language model down until it fits, and runs it fast on the CPU.",
+        discussion: """
+            Start with `lathe generate "Once upon a time"`, or convert a checkpoint of your own: \
+            `lathe quantize FOLDER -o model.lathe`.
+
+            Exit codes: 0 done, 1 failed (one sentence on stderr), 2 a plan or budget says no, 64 usage, 130 interrupted.
+            """,
+        version: "0.1.0",
+        subcommands: [
+            Generate.self, Quantize.self, Score.self, Tokenize.self, Inspect.self, Synthesize.self, Bench.self,
+        ])
+}
 
 @main
-struct LatheCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "lathe", abstract: "Turns a language model down until it fits, and serves it from the CPU.")
+enum Main {
+    static func main() async {
+        Interruption.install()
+        do {
+            var command = try LatheCommand.parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch let error as LatheError {
+            StandardError.print("lathe: \(error.message)")
+            Interruption.exitProcess(error.code == .budget ? 2 : 1)
+        } catch {
+            LatheCommand.exit(withError: error)
+        }
+    }
 }

@@ -1,0 +1,87 @@
+import LatheFormat
+
+extension GPT2 {
+    /// What config.json says, under Hugging Face's names; absent optional fields take Hugging Face's defaults.
+    struct Settings {
+        let vocabularySize: Int
+        let contextLength: Int
+        let width: Int
+        let layerCount: Int
+        let headCount: Int
+        let innerWidth: Int
+        let epsilon: Float
+        let activation: Activation
+        let scalesAttention: Bool
+        let scalesAttentionByInverseLayer: Bool
+        let tiesHead: Bool
+
+        init(_ checkpoint: Checkpoint) throws(LatheError) {
+            let object = checkpoint.configuration
+            let source = checkpoint.configurationPath
+            func size(_ key: String) throws(LatheError) -> Int {
+                let value = try object.int(key, in: source)
+                guard value >= 1 else { throw LatheError(.corrupt, "\(source): `\(key)` is \(value).") }
+                return value
+            }
+            vocabularySize = try size("vocab_size")
+            // Older files say n_ctx.
+            contextLength = try size(object["n_positions"] == nil && object["n_ctx"] != nil ? "n_ctx" : "n_positions")
+            width = try size("n_embd")
+            layerCount = try size("n_layer")
+            headCount = try size("n_head")
+            guard width % headCount == 0 else {
+                throw LatheError(
+                    .corrupt, "\(source): `n_head` is \(headCount), which does not divide `n_embd` (\(width)).")
+            }
+            if let inner = try object.intIfPresent("n_inner", in: source) {
+                guard inner >= 1 else { throw LatheError(.corrupt, "\(source): `n_inner` is \(inner).") }
+                innerWidth = inner
+            } else {
+                let (inner, overflows) = width.multipliedReportingOverflow(by: 4)
+                guard !overflows else { throw LatheError(.corrupt, "\(source): `n_embd` is \(width).") }
+                innerWidth = inner
+            }
+            epsilon = Float(try object.doubleIfPresent("layer_norm_epsilon", in: source) ?? 1e-5)
+            guard epsilon >= 0 else {
+                throw LatheError(.corrupt, "\(source): `layer_norm_epsilon` is \(epsilon).")
+            }
+            let name = try object.stringIfPresent("activation_function", in: source) ?? "gelu_new"
+            guard let activation = Self.activations[name] else {
+                let known = Self.activations.keys.sorted().joined(separator: ", ")
+                throw LatheError(
+                    .unsupported, "\(source): `activation_function` is `\(name)`; supported: \(known).")
+            }
+            self.activation = activation
+            scalesAttention = try object.boolIfPresent("scale_attn_weights", in: source) ?? true
+            scalesAttentionByInverseLayer =
+                try object.boolIfPresent("scale_attn_by_inverse_layer_idx", in: source) ?? false
+            tiesHead = try object.boolIfPresent("tie_word_embeddings", in: source) ?? true
+            try Self.refuseUnsupported(object, source: source)
+        }
+
+        /// `hidden_act` names of Hugging Face and the formula behind each.
+        private static let activations: [String: Activation] = [
+            "gelu_new": .geluTanh, "gelu_fast": .geluTanh, "gelu_pytorch_tanh": .geluTanh,
+            "gelu": .geluErf, "gelu_python": .geluErf,
+            "relu": .relu,
+        ]
+
+        /// Fields that change what the forward pass computes, with values that this architecture does not compute.
+        private static func refuseUnsupported(_ object: JSONObject, source: String) throws(LatheError) {
+            if try object.boolIfPresent("add_cross_attention", in: source) == true {
+                throw LatheError(.unsupported, "\(source): `add_cross_attention` is true; only decoders are supported.")
+            }
+            switch object["quantization_config"] {
+            case nil, .null: break
+            default:
+                throw LatheError(
+                    .unsupported,
+                    "\(source): `quantization_config` says that the weights are already quantized; start from the "
+                        + "float checkpoint.")
+            }
+            if case .object(let pruned)? = object["pruned_heads"], !pruned.isEmpty {
+                throw LatheError(.unsupported, "\(source): `pruned_heads` is not empty; remove the heads' weights first.")
+            }
+        }
+    }
+}

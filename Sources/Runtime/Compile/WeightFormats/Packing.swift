@@ -1,0 +1,167 @@
+import CKernels
+import LatheFormat
+
+/// The packing kernels over checkpoint slices. The one file of the offline half that touches pointers.
+enum Packing {
+    struct Int8Panels {
+        let weights: AlignedBuffer
+        let scales: [Float]
+        let columnSums: [Int32]
+        let error: EncodingError
+    }
+
+    /// T16 panels of `slice`, with their scales and column sums (both padded to a multiple of 16) and what rounding cost.
+    static func packInt8(_ slice: MatrixReader.Slice, threads: Int) throws(LatheError) -> Int8Panels {
+        try requireFinite(slice)
+        let panels = slice.columns.roundedUp(to: 16) / 16
+        let panelBytes = 16 * slice.depth.roundedUp(to: 64)
+        let weights = AlignedBuffer(byteCount: panels * panelBytes)
+        let scales = AlignedBuffer(byteCount: panels * 16 * 4)
+        let sums = AlignedBuffer(byteCount: panels * 16 * 4)
+        let errors = AlignedBuffer(byteCount: panels * MemoryLayout<EncodingError>.stride)
+        unsafe slice.buffer.withUnsafeMutableBytes { source in
+            unsafe weights.withUnsafeMutableBytes { weights in
+                unsafe scales.withUnsafeMutableBytes { scales in
+                    unsafe sums.withUnsafeMutableBytes { sums in
+                        unsafe errors.withUnsafeMutableBytes { errors in
+                            let source = unsafe source.baseAddress!.assumingMemoryBound(to: Float.self)
+                            let weights = unsafe weights.baseAddress!.assumingMemoryBound(to: Int8.self)
+                            let scales = unsafe scales.baseAddress!.assumingMemoryBound(to: Float.self)
+                            let sums = unsafe sums.baseAddress!.assumingMemoryBound(to: Int32.self)
+                            let errors = unsafe errors.baseAddress!.assumingMemoryBound(to: EncodingError.self)
+                            parallelFor(panels, threads: threads) { panel in
+                                let columns = min(16, slice.columns - panel * 16)
+                                let base = unsafe source + panel * 16 * slice.columnStride
+                                let packed = unsafe weights + panel * panelBytes
+                                unsafe lathe_pack_qc8w(
+                                    base, slice.columnStride * 4, slice.depthStride * 4, columns, slice.depth,
+                                    packed, scales + panel * 16, sums + panel * 16)
+                                unsafe errors[panel] = encodingError(
+                                    of: slice, base: base, columns: columns, packed: packed,
+                                    scales: scales + panel * 16)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        var error = EncodingError()
+        for panel in 0..<panels { error += errors.view.load(panel, as: EncodingError.self) }
+        return Int8Panels(
+            weights: weights, scales: (0..<panels * 16).map { scales.view.load($0, as: Float.self) },
+            columnSums: (0..<panels * 16).map { sums.view.load($0, as: Int32.self) }, error: error)
+    }
+
+    /// P16 panels of `slice`.
+    static func packFloat32(_ slice: MatrixReader.Slice, threads: Int) throws(LatheError) -> AlignedBuffer {
+        try requireFinite(slice)
+        let panels = slice.columns.roundedUp(to: 16) / 16
+        let panelBytes = 16 * slice.depth * 4
+        let packed = AlignedBuffer(byteCount: panels * panelBytes)
+        unsafe slice.buffer.withUnsafeMutableBytes { source in
+            unsafe packed.withUnsafeMutableBytes { packed in
+                let source = unsafe source.baseAddress!.assumingMemoryBound(to: Float.self)
+                let packed = unsafe packed.baseAddress!.assumingMemoryBound(to: Float.self)
+                parallelFor(panels, threads: threads) { panel in
+                    unsafe lathe_pack_f32(
+                        source + panel * 16 * slice.columnStride, slice.columnStride * 4, slice.depthStride * 4,
+                        min(16, slice.columns - panel * 16), slice.depth, packed + panel * 16 * slice.depth)
+                }
+            }
+        }
+        return packed
+    }
+
+    /// float32 rows, each padded with zeros to a multiple of 16.
+    static func packRows(_ source: WeightSource) throws(LatheError) -> AlignedBuffer {
+        let width = source.shape[source.shape.count - 1]
+        let rows = source.shape.count == 2 ? source.shape[0] : 1
+        let padded = width.roundedUp(to: 16)
+        let floats = try source.entry.file.floats(of: source.entry.tensor.name)
+        try requireFinite(
+            .init(
+                name: source.name, buffer: floats, columns: rows, depth: width, columnStride: width, depthStride: 1))
+        let result = AlignedBuffer(byteCount: rows * padded * 4)
+        unsafe floats.withUnsafeMutableBytes { source in
+            unsafe result.withUnsafeMutableBytes { result in
+                for row in 0..<rows {
+                    unsafe (result.baseAddress! + row * padded * 4).copyMemory(
+                        from: source.baseAddress! + row * width * 4, byteCount: width * 4)
+                }
+            }
+        }
+        return result
+    }
+
+    static func bytes<T: BitwiseCopyable>(of elements: [T]) -> ByteView {
+        let buffer = AlignedBuffer(byteCount: elements.count * MemoryLayout<T>.stride)
+        unsafe buffer.withUnsafeMutableBytes { bytes in
+            unsafe elements.withUnsafeBytes { unsafe bytes.copyMemory(from: $0) }
+        }
+        return buffer.view
+    }
+
+    /// Weights that are not finite have no place in a model: they would poison every logit.
+    private static func requireFinite(_ slice: MatrixReader.Slice) throws(LatheError) {
+        let count = slice.columns * slice.depth
+        let bad: Int? = unsafe slice.buffer.withUnsafeMutableBytes { bytes in
+            let values = unsafe bytes.baseAddress!.assumingMemoryBound(to: UInt32.self)
+            // All exponent bits set: infinity or NaN. Without an early exit, so that the loop vectorizes.
+            var found: UInt32 = 0
+            for index in 0..<count { unsafe found |= (values[index] & 0x7F80_0000) == 0x7F80_0000 ? 1 : 0 }
+            guard found != 0 else { return nil }
+            return unsafe (0..<count).first { unsafe values[$0] & 0x7F80_0000 == 0x7F80_0000 }
+        }
+        if let bad {
+            throw LatheError(
+                .notFinite,
+                "The tensor `\(slice.name)` holds a value that is not finite (element \(bad) of a slice of "
+                    + "\(count)); such a checkpoint cannot be converted.")
+        }
+    }
+
+    private static func encodingError(
+        of slice: MatrixReader.Slice, base: UnsafePointer<Float>, columns: Int, packed: UnsafePointer<Int8>,
+        scales: UnsafePointer<Float>
+    ) -> EncodingError {
+        var error = EncodingError()
+        for k in 0..<slice.depth {
+            let row = unsafe base + k * slice.depthStride
+            let quad = unsafe packed + (k / 64) * 1024 + ((k % 64) / 4) * 64 + k % 4
+            var squaredError: Float = 0
+            var squaredWeights: Float = 0
+            for n in 0..<columns {
+                let weight = unsafe row[n * slice.columnStride]
+                let difference = unsafe weight - Float(quad[n * 4]) * scales[n]
+                squaredError += difference * difference
+                squaredWeights += weight * weight
+            }
+            error.squaredError += Double(squaredError)
+            error.squaredWeights += Double(squaredWeights)
+        }
+        return error
+    }
+
+    /// Calls `body` once for each index below `count`, spread over at most `threads` threads; returns when all are done.
+    private static func parallelFor(_ count: Int, threads: Int, _ body: (Int) -> Void) {
+        withoutActuallyEscaping(body) { body in
+            var work = ParallelWork(count: count, body: body)
+            unsafe withUnsafeMutablePointer(to: &work) { work in
+                unsafe lathe_parallel(
+                    max(1, min(threads, count)),
+                    { context, thread, threads in
+                        let work = unsafe context!.assumingMemoryBound(to: ParallelWork.self)
+                        let count = unsafe work.pointee.count
+                        for index in count * thread / threads..<count * (thread + 1) / threads {
+                            unsafe work.pointee.body(index)
+                        }
+                    }, work)
+            }
+        }
+    }
+
+    private struct ParallelWork {
+        let count: Int
+        let body: (Int) -> Void
+    }
+}

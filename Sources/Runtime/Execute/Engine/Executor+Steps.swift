@@ -1,0 +1,217 @@
+import CKernels
+import LatheFormat
+
+// Each step: what is done once on the calling thread, then `perform` on every thread, which takes its share of the
+// outputs. Which thread computes an output never changes it.
+extension Executor {
+    /// What `perform` does, set before the team enters.
+    enum Work {
+        case idle
+        case layerNorm(scale: Int, shift: Int, epsilon: Float, input: ExecutionPlan.Place, output: ExecutionPlan.Place)
+        case quantize(lathe_quantize_rows_fn, input: UnsafePointer<Float>, strideBytes: Int, depth: Int)
+        case linearQuantized(lathe_linear_qd8_qc8w, lathe_linear_qd8_qc8w_fn)
+        case linearFloat(lathe_linear_f32, lathe_linear_f32_fn)
+        case attention(
+            layer: Int, scale: Float, query: ExecutionPlan.Place, key: ExecutionPlan.Place, value: ExecutionPlan.Place,
+            output: ExecutionPlan.Place)
+        case activation(lathe_epilogue, input: ExecutionPlan.Place, output: ExecutionPlan.Place)
+        case add(ExecutionPlan.Place, ExecutionPlan.Place, output: ExecutionPlan.Place)
+    }
+
+    /// From this many rows on, work on rows is worth a region of the thread team (about a microsecond).
+    private static let parallelRows = 8
+
+    func run(_ step: ExecutionPlan.Step) {
+        switch step {
+        case .embed(let table, let positionTable, let output):
+            unsafe runEmbed(table: weights[table], positionTable: positionTable, output: output)
+        case .layerNorm(let scale, let shift, let epsilon, let input, let output):
+            unsafe overRows(.layerNorm(scale: scale, shift: shift, epsilon: epsilon, input: input, output: output))
+        case .linear(let linear):
+            runLinear(linear, rows: rowCount, isHead: false)
+        case .attention(let layer, let scale, let query, let key, let value, let output):
+            unsafe enter(
+                .attention(layer: layer, scale: scale, query: query, key: key, value: value, output: output),
+                threads: threads)
+        case .activation(let activation, let input, let output):
+            unsafe overRows(.activation(Self.epilogue(activation), input: input, output: output))
+        case .add(let a, let b, let output):
+            unsafe overRows(.add(a, b, output: output))
+        }
+    }
+
+    private func overRows(_ work: Work) {
+        unsafe enter(work, threads: rowCount >= Self.parallelRows ? threads : 1)
+    }
+
+    private func enter(_ work: Work, threads: Int) {
+        unsafe self.work = work
+        unsafe lathe_parallel(
+            threads,
+            { context, thread, threads in
+                unsafe Unmanaged<Executor>.fromOpaque(context!)._withUnsafeGuaranteedRef {
+                    $0.perform(thread: thread, of: threads)
+                }
+            }, Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    // MARK: On the calling thread
+
+    private func runEmbed(table: BoundParameter, positionTable: Int?, output: ExecutionPlan.Place) {
+        var embedding = unsafe lathe_embedding()
+        unsafe embedding.width = table.shape[1]
+        unsafe embedding.table = table.base
+        unsafe embedding.table_scales = table.scales
+        if let positionTable {
+            let positionTable = unsafe weights[positionTable]
+            unsafe embedding.position_table = positionTable.floats
+            unsafe embedding.position_stride_bytes = positionTable.shape[1].roundedUp(to: 16) * 4
+        }
+        unsafe embedding.ids = UnsafePointer(ids)
+        unsafe embedding.positions = UnsafePointer(positions)
+        unsafe embedding.rows = rowCount
+        unsafe embedding.output = address(output, row: 0)
+        unsafe embedding.output_stride_bytes = strideBytes(output)
+        unsafe table.encoding == .qc8w
+            ? vector.pointee.embed_qc8w(&embedding) : vector.pointee.embed_f32(&embedding)
+    }
+
+    /// - Parameter isHead: the input rows are `headInput`'s and the output is `logits`.
+    func runLinear(_ linear: ExecutionPlan.Linear, rows: Int, isHead: Bool) {
+        let weight = unsafe weights[linear.weight]
+        let input = unsafe isHead ? UnsafePointer(headInput) : UnsafePointer(address(linear.input, row: 0))
+        let inputStride = isHead ? headInputStride * 4 : strideBytes(linear.input)
+        let output = unsafe isHead ? logits : address(linear.output, row: 0)
+        let outputStride = isHead ? logitsStride * 4 : strideBytes(linear.output)
+        let residual = unsafe linear.residual.map { unsafe UnsafePointer(address($0, row: 0)) }
+        let residualStride = linear.residual.map { strideBytes($0) } ?? 0
+        let bias = unsafe linear.bias.map { unsafe weights[$0].floats }
+        let epilogue = linear.activation.map(Self.epilogue) ?? LATHE_EPILOGUE_NONE
+        switch weight.encoding {
+        case .qc8w:
+            let kernel = unsafe lathe_linear_qd8_qc8w_select(features, rows)!
+            let storage = unsafe kernel.pointee.storage
+            let quantize = unsafe lathe_quantize_select(features)!
+            let toStorage = unsafe storage == LATHE_ACTIVATIONS_U8
+                ? quantize.pointee.to_storage.0! : quantize.pointee.to_storage.1!
+            linearRows = rows
+            unsafe enter(
+                .quantize(toStorage, input: input, strideBytes: inputStride, depth: weight.shape[1]),
+                threads: rows >= Self.parallelRows ? threads : 1)
+            let operation = unsafe lathe_linear_qd8_qc8w(
+                rows: rows, columns: weight.shape[0], depth: weight.shape[1], activations: quantized,
+                activation_stride_bytes: quantizedStride, quantization: rowQuantization,
+                weights: weight.base.assumingMemoryBound(to: Int8.self), weight_scales: weight.scales,
+                column_sums: weight.columnSums, bias: bias, epilogue: epilogue, residual: residual,
+                residual_stride_bytes: residualStride, output: output, output_stride_bytes: outputStride)
+            unsafe enter(.linearQuantized(operation, kernel.pointee.run), threads: threads)
+        case .panels:
+            let kernel = unsafe lathe_linear_f32_select(features)!
+            let operation = unsafe lathe_linear_f32(
+                rows: rows, columns: weight.shape[0], depth: weight.shape[1], activations: input,
+                activation_stride_bytes: inputStride, weights: weight.floats, bias: bias, epilogue: epilogue,
+                residual: residual, residual_stride_bytes: residualStride, output: output,
+                output_stride_bytes: outputStride)
+            unsafe enter(.linearFloat(operation, kernel.pointee.run), threads: threads)
+        case .rows:
+            preconditionFailure("a validated graph multiplies by matrices alone")
+        }
+    }
+
+    // MARK: On every thread
+
+    private func perform(thread: Int, of threads: Int) {
+        switch unsafe work {
+        case .idle: break
+        case .layerNorm(let scale, let shift, let epsilon, let input, let output):
+            let rows = share(rowCount, thread, threads)
+            guard !rows.isEmpty else { return }
+            unsafe vector.pointee.layer_norm(
+                address(input, row: rows.lowerBound), strideBytes(input), rows.count, input.width,
+                weights[scale].floats, weights[shift].floats, epsilon, address(output, row: rows.lowerBound),
+                strideBytes(output))
+        case .quantize(let quantize, let input, let strideBytes, let depth):
+            let rows = share(linearRows, thread, threads)
+            guard !rows.isEmpty else { return }
+            unsafe quantize(
+                input + rows.lowerBound * strideBytes / 4, strideBytes, rows.count, depth,
+                rowQuantization + rows.lowerBound, quantized + rows.lowerBound * quantizedStride, quantizedStride)
+        case .linearQuantized(let operation, let kernel):
+            let panels = panelShare(unsafe operation.columns, thread, threads)
+            unsafe withUnsafePointer(to: operation) { unsafe kernel($0, panels.lowerBound, panels.upperBound) }
+        case .linearFloat(let operation, let kernel):
+            let panels = panelShare(unsafe operation.columns, thread, threads)
+            unsafe withUnsafePointer(to: operation) { unsafe kernel($0, panels.lowerBound, panels.upperBound) }
+        case .attention(let layer, let scale, let query, let key, let value, let output):
+            performAttention(
+                layer, scale, query: query, key: key, value: value, output: output, thread: thread, threads: threads)
+        case .activation(let activation, let input, let output):
+            for row in share(rowCount, thread, threads) {
+                unsafe vector.pointee.activate(
+                    address(input, row: row), input.width, activation, address(output, row: row))
+            }
+        case .add(let a, let b, let output):
+            for row in share(rowCount, thread, threads) {
+                unsafe vector.pointee.add(
+                    address(a, row: row), address(b, row: row), a.width, address(output, row: row))
+            }
+        }
+    }
+
+    /// One task is a head of a segment: its keys and values are stored, then its queries attend.
+    private func performAttention(
+        _ layer: Int, _ scale: Float, query: ExecutionPlan.Place, key: ExecutionPlan.Place, value: ExecutionPlan.Place,
+        output: ExecutionPlan.Place, thread: Int, threads: Int
+    ) {
+        let heads = configuration.headCount
+        let dimension = configuration.headDimension
+        for task in share(segments.count * heads, thread, threads) {
+            let segment = segments[task / heads]
+            let head = task % heads
+            let first = segment.firstRow
+            var place = unsafe lathe_kv_head(
+                type: cache.layout.type.kernelType, head_dim: dimension, blocks: segment.table.pointer,
+                key_offset_bytes: cache.layout.keyOffset(layer: layer, head: head),
+                value_offset_bytes: cache.layout.valueOffset(layer: layer, head: head))
+            unsafe vector.pointee.kv_store(
+                &place, segment.firstPosition, segment.count, address(key, row: first) + head * dimension,
+                strideBytes(key), address(value, row: first) + head * dimension, strideBytes(value))
+            unsafe withUnsafePointer(to: place) { place in
+                var attention = unsafe lathe_attention(
+                    head: place, first_position: segment.firstPosition, rows: segment.count,
+                    queries: address(query, row: first) + head * dimension, query_stride_bytes: strideBytes(query),
+                    scale: scale, output: address(output, row: first) + head * dimension,
+                    output_stride_bytes: strideBytes(output), scratch: attentionScratch[thread])
+                unsafe vector.pointee.attention(&attention)
+            }
+        }
+    }
+
+    // MARK: Addresses and shares
+
+    func address(_ place: ExecutionPlan.Place, row: Int) -> UnsafeMutablePointer<Float> {
+        let buffer = unsafe buffers[place.buffer]
+        return unsafe buffer.base + row * buffer.stride + place.offset
+    }
+
+    private func strideBytes(_ place: ExecutionPlan.Place) -> Int { unsafe buffers[place.buffer].stride * 4 }
+
+    private func share(_ count: Int, _ thread: Int, _ threads: Int) -> Range<Int> {
+        count * thread / threads..<count * (thread + 1) / threads
+    }
+
+    /// Panels in groups of four, since kernels stream four at once.
+    private func panelShare(_ columns: Int, _ thread: Int, _ threads: Int) -> Range<Int> {
+        let panels = (columns + 15) / 16
+        let groups = share((panels + 3) / 4, thread, threads)
+        return min(groups.lowerBound * 4, panels)..<min(groups.upperBound * 4, panels)
+    }
+
+    private static func epilogue(_ activation: Activation) -> lathe_epilogue {
+        switch activation {
+        case .geluTanh: LATHE_EPILOGUE_GELU_TANH
+        case .geluErf: LATHE_EPILOGUE_GELU_ERF
+        case .relu: LATHE_EPILOGUE_RELU
+        }
+    }
+}

@@ -1,0 +1,179 @@
+import CKernels
+import LatheFormat
+
+/// Runs the plan over rows of tokens: the only place where kernels meet memory.
+///
+/// All memory is allocated at the start. A step's rows may belong to any number of timelines; each row's result depends
+/// on its own timeline alone, so a batch mate or another split of a prompt changes no bit.
+@safe
+final class Executor: @unchecked Sendable {
+    // Sendable: made by whoever opens the engine, then handed to the compute thread, which alone touches it from then on.
+
+    /// Consecutive tokens of one timeline, standing in rows `firstRow ..< firstRow + count` of the step.
+    struct Segment {
+        var table: BlockTable
+        var firstPosition: Int
+        var firstRow: Int
+        var count: Int
+    }
+
+    let configuration: ModelConfiguration
+    /// The most rows of one step, and the most logits rows of one call.
+    let maximumRows: Int
+    let maximumLogitRows: Int
+    let plan: ExecutionPlan
+    let cache: KeyValueCache
+    let weights: [BoundParameter]
+    let threads: Int
+    let features: UInt32
+    let vector: UnsafePointer<lathe_vector_kernel>
+
+    // The arena.
+    let buffers: [ArenaBuffer]
+    let ids: UnsafeMutablePointer<Int32>
+    let positions: UnsafeMutablePointer<Int32>
+    let quantized: UnsafeMutableRawPointer
+    let quantizedStride: Int
+    let rowQuantization: UnsafeMutablePointer<lathe_row_quantization>
+    let attentionScratch: [UnsafeMutablePointer<Float>]
+    let headInput: UnsafeMutablePointer<Float>
+    let headInputStride: Int
+    let logits: UnsafeMutablePointer<Float>
+    /// Logits rows start on cache lines.
+    let logitsStride: Int
+    private let storage: [AlignedBuffer]
+    /// Bytes of everything above.
+    let arenaBytes: Int
+
+    // The step in progress, read by `perform` on every thread.
+    var segments: [Segment] = []
+    var rowCount = 0
+    /// Rows of the linear operation in progress: `rowCount`, or fewer at the head.
+    var linearRows = 0
+    var work: Work = .idle
+
+    struct ArenaBuffer {
+        let base: UnsafeMutablePointer<Float>
+        /// Floats from one row to the next.
+        let stride: Int
+    }
+
+    init(
+        file: ModelFile, cache: KeyValueCache, contextLength: Int, maximumRows: Int, maximumLogitRows: Int, threads: Int,
+        features: UInt32
+    ) throws(LatheError) {
+        configuration = file.configuration
+        self.maximumRows = maximumRows
+        self.maximumLogitRows = maximumLogitRows
+        self.cache = cache
+        self.threads = threads
+        self.features = features
+        plan = ExecutionPlan(graph: file.graph)
+        var weights: [BoundParameter] = []
+        for parameter in file.graph.parameters { unsafe weights.append(try BoundParameter(parameter, in: file)) }
+        unsafe self.weights = weights
+        unsafe vector = lathe_vector_select(features)
+
+        var storage: [AlignedBuffer] = []
+        func allocate<T>(_ type: T.Type, _ count: Int) -> UnsafeMutablePointer<T> {
+            let buffer = AlignedBuffer(byteCount: count * MemoryLayout<T>.stride)
+            storage.append(buffer)
+            return unsafe buffer.withUnsafeMutableBytes { unsafe $0.baseAddress!.bindMemory(to: T.self, capacity: count) }
+        }
+        unsafe buffers = plan.bufferWidths.map { width in
+            let stride = width.roundedUp(to: 16)
+            return unsafe ArenaBuffer(base: allocate(Float.self, maximumRows * stride), stride: stride)
+        }
+        unsafe ids = allocate(Int32.self, maximumRows)
+        unsafe positions = allocate(Int32.self, maximumRows)
+        // Room for the widest storage that a linear kernel asks for: 16 bits an element.
+        quantizedStride = plan.maximumDepth.roundedUp(to: 64) * 2
+        unsafe quantized = UnsafeMutableRawPointer(allocate(UInt8.self, maximumRows * quantizedStride))
+        unsafe rowQuantization = allocate(lathe_row_quantization.self, maximumRows)
+        let scratch = lathe_attention_scratch_floats(contextLength, configuration.headDimension)
+        unsafe attentionScratch = (0..<threads).map { _ in unsafe allocate(Float.self, scratch) }
+        headInputStride = plan.head.input.width.roundedUp(to: 16)
+        unsafe headInput = allocate(Float.self, maximumLogitRows * headInputStride)
+        logitsStride = configuration.vocabularySize.roundedUp(to: 16)
+        unsafe logits = allocate(Float.self, maximumLogitRows * logitsStride)
+        self.storage = storage
+        arenaBytes = storage.reduce(0) { $0 + $1.byteCount }
+    }
+
+    // MARK: A step
+
+    /// Opens a step without rows.
+    func begin() {
+        segments.removeAll(keepingCapacity: true)
+        rowCount = 0
+    }
+
+    /// Adds tokens of a timeline to the step; they are stored at `firstPosition …` of `table`, which holds all before.
+    func append(_ tokens: ArraySlice<Int32>, table: BlockTable, firstPosition: Int) {
+        precondition(rowCount + tokens.count <= maximumRows, "more rows than the engine was made for")
+        cache.grow(table, toTokens: firstPosition + tokens.count)
+        segments.append(
+            Segment(table: table, firstPosition: firstPosition, firstRow: rowCount, count: tokens.count))
+        for (offset, token) in tokens.enumerated() {
+            precondition(token >= 0 && token < configuration.vocabularySize, "token id outside the vocabulary")
+            unsafe ids[rowCount + offset] = token
+            unsafe positions[rowCount + offset] = Int32(firstPosition + offset)
+        }
+        rowCount += tokens.count
+    }
+
+    /// Computes every row up to the head's input, storing keys and values on the way.
+    func forward() {
+        for step in plan.steps { run(step) }
+    }
+
+    /// Computes the logits of `rows` of this step (at most `maximumLogitRows`); read them with `withLogits`.
+    func computeLogits(rows: ArraySlice<Int>) {
+        precondition(rows.count <= maximumLogitRows)
+        let input = plan.head.input
+        for (index, row) in rows.enumerated() {
+            unsafe (headInput + index * headInputStride).update(from: address(input, row: row), count: input.width)
+        }
+        runLinear(plan.head, rows: rows.count, isHead: true)
+    }
+
+    /// The logits of the `index`-th row that `computeLogits` was asked for: one float for each token id.
+    func withLogits<R, E: Error>(_ index: Int, _ body: (Span<Float>) throws(E) -> R) throws(E) -> R {
+        precondition(index < maximumLogitRows)
+        return try unsafe body(
+            Span(_unsafeStart: logits + index * logitsStride, count: configuration.vocabularySize))
+    }
+
+    /// log Σ exp(logit) of that row.
+    func logSumExp(_ index: Int) -> Float {
+        precondition(index < maximumLogitRows)
+        return unsafe vector.pointee.log_sum_exp(logits + index * logitsStride, configuration.vocabularySize)
+    }
+}
+
+/// A parameter's tensors, found in the file and checked: what kernels are given.
+struct BoundParameter {
+    let shape: [Int]
+    let encoding: WeightEncoding
+    /// Keeps the bytes under the pointers alive.
+    private let views: [ByteView]
+    let base: UnsafeRawPointer
+    /// `qc8w` only.
+    let scales: UnsafePointer<Float>?
+    let columnSums: UnsafePointer<Int32>?
+
+    var floats: UnsafePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
+
+    init(_ parameter: Parameter, in file: ModelFile) throws(LatheError) {
+        shape = parameter.shape
+        encoding = parameter.encoding
+        var views: [ByteView] = []
+        for part in parameter.parts { views.append(try file.bytes(of: part)) }
+        self.views = views
+        let addresses = views.map { view in unsafe view.withUnsafeBytes { unsafe $0.baseAddress! } }
+        unsafe base = addresses[0]
+        let isQuantized = encoding == .qc8w
+        unsafe scales = isQuantized ? addresses[1].assumingMemoryBound(to: Float.self) : nil
+        unsafe columnSums = isQuantized ? addresses[2].assumingMemoryBound(to: Int32.self) : nil
+    }
+}

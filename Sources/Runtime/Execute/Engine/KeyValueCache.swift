@@ -1,0 +1,100 @@
+import CKernels
+import LatheFormat
+
+/// How keys and values are kept between tokens.
+public enum KeyValueType: String, Sendable, Hashable, CaseIterable {
+    case float32 = "f32"
+    case float16 = "f16"
+
+    var kernelType: lathe_kv_type { self == .float32 ? LATHE_KV_F32 : LATHE_KV_F16 }
+    package var elementBytes: Int { self == .float32 ? 4 : 2 }
+}
+
+/// Where the keys and values of one block lie: 64 tokens, all layers and heads.
+///
+/// Of one head: K as `[4][d][16]` (token = 16·outer + inner), then, after all heads' K of the layer, V as `[64][d₁₆]`.
+package struct KeyValueLayout: Sendable, Hashable {
+    package static let blockTokens = Int(LATHE_KV_BLOCK_TOKENS)
+    package let type: KeyValueType
+    package let layerCount: Int
+    package let headCount: Int
+    package let headDimension: Int
+
+    package init(type: KeyValueType, configuration: ModelConfiguration) {
+        self.type = type
+        layerCount = configuration.layerCount
+        headCount = configuration.headCount
+        headDimension = configuration.headDimension
+    }
+
+    private var keyBytes: Int { Self.blockTokens * headDimension * type.elementBytes }
+    private var valueBytes: Int { Self.blockTokens * headDimension.roundedUp(to: 16) * type.elementBytes }
+    private var layerBytes: Int { headCount * (keyBytes + valueBytes) }
+    /// 64-byte aligned, since 64 tokens are.
+    package var blockBytes: Int { layerCount * layerBytes }
+
+    package func keyOffset(layer: Int, head: Int) -> Int { layer * layerBytes + head * keyBytes }
+    package func valueOffset(layer: Int, head: Int) -> Int {
+        layer * layerBytes + headCount * keyBytes + head * valueBytes
+    }
+    package static func blocks(forTokens tokens: Int) -> Int { (tokens + blockTokens - 1) / blockTokens }
+}
+
+/// One pool of blocks for all sessions of an engine. Touched by the compute thread alone.
+@safe
+final class KeyValueCache {
+    let layout: KeyValueLayout
+    let blockCount: Int
+    private let storage: AlignedBuffer
+    private let base: UnsafeMutablePointer<UInt8>
+    private var free: [Int]
+
+    /// Reserves address space for `blockCount` blocks; memory is taken when a block is first written.
+    init(layout: KeyValueLayout, blockCount: Int) {
+        self.layout = layout
+        self.blockCount = blockCount
+        storage = AlignedBuffer(byteCount: layout.blockBytes * blockCount)
+        unsafe base = storage.withUnsafeMutableBytes { unsafe $0.baseAddress!.assumingMemoryBound(to: UInt8.self) }
+        free = Array((0..<blockCount).reversed())
+    }
+
+    /// Extends `table` so that it holds `tokens` tokens. Its session has reserved them, so a free block is there.
+    func grow(_ table: BlockTable, toTokens tokens: Int) {
+        while table.blocks.count < KeyValueLayout.blocks(forTokens: tokens) {
+            guard let block = free.popLast() else { preconditionFailure("more blocks taken than were reserved") }
+            unsafe table.append(block, address: base + block * layout.blockBytes)
+        }
+    }
+
+    func release(_ table: BlockTable) {
+        free.append(contentsOf: table.blocks)
+        table.removeAll()
+    }
+}
+
+/// The blocks of one timeline, in order of position.
+@safe
+final class BlockTable {
+    private(set) var blocks: [Int] = []
+    /// Room for every block that the timeline may ever hold, so that growing never moves it.
+    private let addresses: AlignedBuffer
+    let pointer: UnsafePointer<UnsafeMutablePointer<UInt8>?>
+
+    init(capacity: Int) {
+        addresses = AlignedBuffer(byteCount: capacity * MemoryLayout<UnsafeMutablePointer<UInt8>?>.stride)
+        unsafe pointer = addresses.withUnsafeMutableBytes {
+            unsafe UnsafePointer($0.baseAddress!.assumingMemoryBound(to: UnsafeMutablePointer<UInt8>?.self))
+        }
+        blocks.reserveCapacity(capacity)
+    }
+
+    @unsafe
+    fileprivate func append(_ block: Int, address: UnsafeMutablePointer<UInt8>) {
+        unsafe addresses.withUnsafeMutableBytes { bytes in
+            unsafe bytes.assumingMemoryBound(to: UnsafeMutablePointer<UInt8>?.self)[blocks.count] = address
+        }
+        blocks.append(block)
+    }
+
+    fileprivate func removeAll() { blocks.removeAll(keepingCapacity: true) }
+}

@@ -1,0 +1,107 @@
+public import LatheFormat
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// How many threads compute, and why that many.
+public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
+    public let count: Int
+    /// What set the count: `requested`, `affinity`, `cgroup quota` or `cores`.
+    public let source: String
+
+    public var description: String { "\(count) (\(source))" }
+
+    /// - Parameter requested: nil for max(1, min(affinity, ⌊cgroup quota⌋, physical cores)).
+    init(requested: Int?) throws(LatheError) {
+        if let requested {
+            guard (1...1024).contains(requested) else {
+                throw LatheError(.invalidRequest, "\(requested) threads were asked; 1 to 1024 are possible.")
+            }
+            (count, source) = (requested, "requested")
+            return
+        }
+        var best = (count: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), source: "cores")
+        if let cores = Self.physicalCores(), cores < best.count { best.count = cores }
+        if let allowed = Self.affinity(), allowed < best.count { best = (allowed, "affinity") }
+        if let quota = Self.cgroupQuota(), Int(quota) < best.count { best = (max(1, Int(quota)), "cgroup quota") }
+        (count, source) = best
+    }
+
+    /// Threads of one core share its arithmetic units, so hyperthreads are not counted.
+    private static func physicalCores() -> Int? {
+        guard let text = readText("/proc/cpuinfo") else { return nil }
+        var cores: Set<String> = []
+        var package = ""
+        for line in text.split(separator: "\n") {
+            let parts = line.split(separator: ":", maxSplits: 1)
+            guard parts.count == 2 else { continue }
+            if parts[0].hasPrefix("physical id") { package = String(parts[1]) }
+            if parts[0].hasPrefix("core id") { cores.insert(package + "/" + parts[1]) }
+        }
+        return cores.isEmpty ? nil : cores.count
+    }
+
+    private static func affinity() -> Int? {
+        guard let text = readText("/proc/self/status"),
+            let line = text.split(separator: "\n").first(where: { $0.hasPrefix("Cpus_allowed_list:") })
+        else { return nil }
+        return parseCPUList(line.dropFirst("Cpus_allowed_list:".count))
+    }
+
+    /// How many processors a list such as `0-3,8` names.
+    static func parseCPUList(_ list: some StringProtocol) -> Int? {
+        var count = 0
+        for part in list.split(separator: ",") {
+            let ends = part.split(separator: "-").map { Int($0.filter { !$0.isWhitespace }) }
+            guard let first = ends.first ?? nil, let last = ends.last ?? nil, last >= first else { return nil }
+            count += last - first + 1
+        }
+        return count > 0 ? count : nil
+    }
+
+    /// CPUs that the control group may use, over all of its ancestors; nil where nothing limits it.
+    private static func cgroupQuota() -> Double? {
+        guard let membership = readText("/proc/self/cgroup") else { return nil }
+        var quotas: [Double] = []
+        for line in membership.split(separator: "\n") {
+            let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+            guard parts.count == 3 else { continue }
+            let isV2 = parts[1].isEmpty
+            guard isV2 || parts[1].split(separator: ",").contains("cpu") else { continue }
+            let root = isV2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu"
+            var path = String(parts[2])
+            while true {
+                if let quota = isV2 ? quotaV2(root + path) : quotaV1(root + path) { quotas.append(quota) }
+                guard path != "/", let slash = path.lastIndex(of: "/") else { break }
+                path = slash == path.startIndex ? "/" : String(path[..<slash])
+            }
+        }
+        return quotas.min()
+    }
+
+    private static func quotaV2(_ folder: String) -> Double? {
+        guard let fields = readText("\(folder)/cpu.max")?.split(whereSeparator: \.isWhitespace), fields.count == 2
+        else { return nil }
+        return parseQuota(String(fields[0]), period: String(fields[1]))
+    }
+
+    private static func quotaV1(_ folder: String) -> Double? {
+        guard let quota = readText("\(folder)/cpu.cfs_quota_us"), let period = readText("\(folder)/cpu.cfs_period_us")
+        else { return nil }
+        return parseQuota(quota.filter { !$0.isWhitespace }, period: period.filter { !$0.isWhitespace })
+    }
+
+    /// `max` and -1 are no numbers above zero: no limit.
+    static func parseQuota(_ quota: String, period: String) -> Double? {
+        guard let quota = Double(quota), let period = Double(period), quota > 0, period > 0 else { return nil }
+        return quota / period
+    }
+
+    private static func readText(_ path: String) -> String? {
+        guard let bytes = try? Files.read(path) else { return nil }
+        return String(decoding: bytes.array(), as: UTF8.self)
+    }
+}

@@ -1,0 +1,43 @@
+import CKernels
+public import LatheFormat
+
+/// The instruction-set level that kernels are chosen by. Results are the same bits on each.
+@safe
+public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
+    /// `scalar`, `avx2`, `avxvnni`, `avx512vnni`, `amx` or `neon`.
+    public let name: String
+    /// What kernels may use.
+    package let features: UInt32
+
+    public var description: String { name }
+
+    private init(_ level: lathe_isa_level) {
+        name = unsafe String(cString: level.name)
+        // A level is a ceiling: of what it allows, what the machine has.
+        features = level.allowed & lathe_cpu_features()
+    }
+
+    /// The levels that this machine has, ascending.
+    public static let available: [InstructionSet] = {
+        var count = 0
+        let levels = unsafe lathe_isa_levels(&count)
+        return unsafe UnsafeBufferPointer(start: levels, count: count)
+            .filter { $0.required & ~lathe_cpu_features() == 0 }
+            .map { InstructionSet($0) }
+    }()
+
+    /// The machine's best level, or the one that `LATHE_ISA` (or `name`) lowers it to.
+    ///
+    /// - Throws: `unsupported` where the name is unknown or beyond this machine; the message lists those available.
+    public static func selected(_ name: String? = nil) throws(LatheError) -> InstructionSet {
+        guard let name = name ?? environmentValue("LATHE_ISA") else {
+            return unsafe InstructionSet(lathe_isa_best().pointee)
+        }
+        guard let level = available.first(where: { $0.name == name }) else {
+            throw LatheError(
+                .unsupported,
+                "LATHE_ISA=\(name): this machine has no such level; it has \(available.map(\.name).joined(separator: ", ")).")
+        }
+        return level
+    }
+}

@@ -1,0 +1,147 @@
+import CKernels
+import LatheFormat
+
+/// Chooses the next token of one request from its logits.
+///
+/// Pure but for its counted random numbers. Candidates are always in one total order (logit descending, id ascending)
+/// and sums run in that order, so that the choice is the same bits everywhere (docs/ARITHMETIC.md).
+struct Sampler {
+    private let options: GenerationOptions
+    private var random: RandomNumbers
+    /// Every token of the prompt and the continuation, once.
+    private var seen: [Int32] = []
+    private var isSeen: Set<Int32> = []
+    private var penalized: [Float] = []
+    private var candidates: [Candidate] = []
+
+    private struct Candidate {
+        var id: Int32
+        var logit: Float
+        var probability: Float = 0
+
+        static func precedes(_ a: Candidate, _ b: Candidate) -> Bool {
+            a.logit > b.logit || (a.logit == b.logit && a.id < b.id)
+        }
+    }
+
+    init(options: GenerationOptions, seed: UInt64) {
+        self.options = options
+        random = RandomNumbers(seed: seed)
+    }
+
+    /// Tells the sampler of tokens that a repetition penalty counts as seen.
+    mutating func observe(_ tokens: some Sequence<Int32>) {
+        guard options.repetitionPenalty != 1 else { return }
+        for token in tokens where isSeen.insert(token).inserted { seen.append(token) }
+    }
+
+    /// - Throws: `notFinite` if a logit is not a finite number.
+    mutating func sample(_ logits: Span<Float>) throws(LatheError) -> Int32 {
+        guard options.repetitionPenalty != 1 else { return try choose(logits) }
+        penalized.removeAll(keepingCapacity: true)
+        for index in logits.indices { penalized.append(logits[index]) }
+        for id in seen {
+            let logit = penalized[Int(id)]
+            penalized[Int(id)] = logit > 0 ? logit / options.repetitionPenalty : logit * options.repetitionPenalty
+        }
+        return try choose(penalized.span)
+    }
+
+    private mutating func choose(_ logits: Span<Float>) throws(LatheError) -> Int32 {
+        let best = try likeliest(logits)
+        guard options.temperature > 0 else { return best.id }
+        gather(logits, best: best.logit)
+        candidates.sort(by: Candidate.precedes)
+        truncateByRank()
+
+        var total: Float = 0
+        for index in candidates.indices {
+            let probability = lathe_exp(candidates[index].logit)
+            candidates[index].probability = probability
+            total += probability
+        }
+        total = truncateByProbability(total)
+        let target = random.next() * total
+        var sum: Float = 0
+        for candidate in candidates {
+            sum += candidate.probability
+            if sum > target { return candidate.id }
+        }
+        return candidates.last!.id
+    }
+
+    /// The greatest logit, of equals the smallest id.
+    private func likeliest(_ logits: Span<Float>) throws(LatheError) -> Candidate {
+        var best = Candidate(id: 0, logit: logits[0])
+        // 0·x is 0 for every finite x and NaN for all others.
+        var poison: Float = 0
+        for index in logits.indices {
+            let logit = logits[index]
+            poison += logit * 0
+            if logit > best.logit { best = Candidate(id: Int32(index), logit: logit) }
+        }
+        guard poison == 0 else {
+            throw LatheError(.notFinite, "The model produced a logit that is not finite; this request cannot go on.")
+        }
+        return best
+    }
+
+    /// Collects the tokens that may be drawn at all, their logits relative to the best and divided by the temperature
+    /// (so that no temperature overflows; logits that become equal then stand by id, as always). exp(−87) is below 2⁻¹²⁵: such a token's share of a sum that is at
+    /// least 1 rounds to nothing, so leaving it out changes no draw and saves sorting the whole vocabulary.
+    private mutating func gather(_ logits: Span<Float>, best: Float) {
+        candidates.removeAll(keepingCapacity: true)
+        let floor = best - 87 * options.temperature
+        for index in logits.indices where logits[index] >= floor {
+            // −0 becomes +0: the order must not depend on a sign that no comparison sees.
+            let logit = (logits[index] - best) / options.temperature + 0
+            candidates.append(Candidate(id: Int32(index), logit: logit))
+        }
+    }
+
+    private mutating func truncateByRank() {
+        if let topK = options.topK, topK < candidates.count { candidates.removeLast(candidates.count - topK) }
+    }
+
+    /// Applies top-p, then min-p, as Hugging Face orders them.
+    ///
+    /// - Returns: the sum of what is left.
+    private mutating func truncateByProbability(_ total: Float) -> Float {
+        var kept = candidates.count
+        var keptSum = total
+        if let topP = options.topP, topP < 1 {
+            var sum: Float = 0
+            for (rank, candidate) in candidates.enumerated() {
+                sum += candidate.probability
+                if sum >= topP * total {
+                    (kept, keptSum) = (rank + 1, sum)
+                    break
+                }
+            }
+        }
+        if let minP = options.minP, minP > 0 {
+            // The likeliest token has probability exp(0) = 1 here.
+            if let first = candidates[..<kept].firstIndex(where: { $0.probability < minP }) {
+                kept = max(1, first)
+                keptSum = candidates[..<kept].reduce(0) { $0 + $1.probability }
+            }
+        }
+        candidates.removeLast(candidates.count - kept)
+        return keptSum
+    }
+}
+
+/// The `count` likeliest tokens, likeliest first, of equals the smaller id first.
+func likeliestTokens(_ logits: Span<Float>, count: Int, logSumExp: Float) -> [TokenLogProbability] {
+    guard count > 0 else { return [] }
+    // A small ordered list with insertion: count is a handful.
+    var best: [(id: Int32, logit: Float)] = []
+    for index in logits.indices {
+        let logit = logits[index]
+        if best.count == count && logit <= best[count - 1].logit { continue }
+        let place = best.firstIndex { $0.logit < logit } ?? best.count
+        best.insert((Int32(index), logit), at: place)
+        if best.count > count { best.removeLast() }
+    }
+    return best.map { TokenLogProbability(id: $0.id, logProbability: $0.logit - logSumExp) }
+}

@@ -1,0 +1,184 @@
+import LatheFormat
+import Synchronization
+
+/// One piece of work on a timeline, from admission to its last token. The base class feeds tokens; what becomes of their
+/// logits is a subclass's business. Touched by the compute thread alone, but for `cancel`.
+class Request: @unchecked Sendable {
+    // Sendable: handed to the compute thread by the scheduler's inbox; `cancelled` is atomic.
+    let timeline: Timeline
+    /// Tokens to feed, those fed already removed.
+    private(set) var pending: ArraySlice<Int32>
+    private(set) var fedCount = 0
+    /// The prompt has been fed: from now on one token a step.
+    var isStarted = false
+    private(set) var isFinished = false
+    private let cancelled = Atomic<Bool>(false)
+
+    init(timeline: Timeline, tokens: [Int32]) {
+        self.timeline = timeline
+        pending = tokens[...]
+    }
+
+    var isCancelled: Bool { cancelled.load(ordering: .relaxed) }
+    /// The request stops before the next step.
+    func cancel() { cancelled.store(true, ordering: .relaxed) }
+
+    /// Whether the logits that follow the `offset`-th pending token are needed.
+    func wantsLogits(afterPending offset: Int) -> Bool { offset == pending.count - 1 }
+
+    /// Takes the logits that follow the `index`-th token of this request.
+    func receive(_ logits: Span<Float>, at index: Int, tokenizer: Tokenizer?, logSumExp: () -> Float) {}
+
+    func advance(by count: Int) {
+        pending.removeFirst(count)
+        fedCount += count
+        timeline.position.add(count, ordering: .relaxed)
+    }
+
+    func feed(_ token: Int32) {
+        isStarted = true
+        pending = [token]
+    }
+
+    /// Ends the request; the session may start another. What was not fed yet opens it.
+    func finish() {
+        guard !isFinished else { return }
+        isFinished = true
+        if !pending.isEmpty { timeline.pendingTokens = Array(pending) }
+        timeline.isBusy.store(false, ordering: .releasing)
+        complete(nil)
+    }
+
+    func fail(_ error: LatheError) {
+        guard !isFinished else { return }
+        isFinished = true
+        timeline.isBusy.store(false, ordering: .releasing)
+        complete(error)
+    }
+
+    /// Tells whoever waits that the request has ended.
+    func complete(_ error: LatheError?) {}
+}
+
+/// Continues a prompt token by token into a stream.
+final class GenerationRequest: Request, @unchecked Sendable {
+    private let options: GenerationOptions
+    private let endOfText: [Int32]
+    private let continuation: AsyncThrowingStream<GeneratedToken, any Error>.Continuation
+    private var sampler: Sampler
+    private var decoder: StreamingDecoder?
+    private var stops: StopMatcher
+    private var generated = 0
+
+    init(
+        timeline: Timeline, tokens: [Int32], options: GenerationOptions, seed: UInt64, endOfText: [Int32],
+        tokenizer: Tokenizer?, continuation: AsyncThrowingStream<GeneratedToken, any Error>.Continuation
+    ) {
+        self.options = options
+        self.endOfText = endOfText
+        self.continuation = continuation
+        sampler = Sampler(options: options, seed: seed)
+        sampler.observe(tokens)
+        decoder = tokenizer?.streamingDecoder()
+        stops = StopMatcher(options.stop)
+        super.init(timeline: timeline, tokens: tokens)
+    }
+
+    override func receive(_ logits: Span<Float>, at index: Int, tokenizer: Tokenizer?, logSumExp: () -> Float) {
+        let id: Int32
+        do throws(LatheError) {
+            id = try sampler.sample(logits)
+        } catch {
+            return fail(error)
+        }
+        generated += 1
+        sampler.observe(CollectionOfOne(id))
+        var logProbability: Float?
+        var likeliest: [TokenLogProbability] = []
+        if let count = options.topLogProbabilities {
+            let logSumExp = logSumExp()
+            logProbability = logits[Int(id)] - logSumExp
+            likeliest = likeliestTokens(logits, count: count, logSumExp: logSumExp)
+        }
+
+        let endsText = !options.ignoresEndOfText && endOfText.contains(id)
+        var text = ""
+        var reason: FinishReason?
+        if endsText {
+            reason = .endOfText
+        } else {
+            let (certain, isStopped) = stops.append(decoder?.append(id) ?? "")
+            text = certain
+            reason = isStopped ? .stop : generated == options.maximumTokens ? .length : nil
+        }
+        if reason != nil && reason != .stop {
+            // What was held back in case more came is certain now.
+            let (certain, isStopped) = stops.append(decoder?.finish() ?? "")
+            text += certain
+            if isStopped { reason = .stop } else { text += stops.finish() }
+        }
+        continuation.yield(
+            GeneratedToken(
+                id: id, text: text, logProbability: logProbability, topLogProbabilities: likeliest,
+                finishReason: reason))
+        feed(id)
+        if reason != nil { finish() }
+    }
+
+    override func complete(_ error: LatheError?) {
+        continuation.finish(throwing: error)
+    }
+}
+
+/// Feeds a text and keeps the log-probability of each token given those before it.
+final class ScoringRequest: Request, @unchecked Sendable {
+    private let tokens: [Int32]
+    private let topCount: Int
+    private let onLogits: (@Sendable (Int, Span<Float>) -> Void)?
+    private let continuation: CheckedContinuation<[TokenScore], any Error>
+    private var scores: [TokenScore]
+
+    init(
+        timeline: Timeline, tokens: [Int32], topCount: Int,
+        onLogits: (@Sendable (Int, Span<Float>) -> Void)?,
+        continuation: CheckedContinuation<[TokenScore], any Error>
+    ) {
+        self.tokens = tokens
+        self.topCount = topCount
+        self.onLogits = onLogits
+        self.continuation = continuation
+        scores = [TokenScore(id: tokens[0], logProbability: nil, topLogProbabilities: [])]
+        super.init(timeline: timeline, tokens: tokens)
+    }
+
+    /// The last token's logits predict nothing of the text; they are computed only for someone who asked for logits.
+    override func wantsLogits(afterPending offset: Int) -> Bool { onLogits != nil || offset < pending.count - 1 }
+
+    override func receive(_ logits: Span<Float>, at index: Int, tokenizer: Tokenizer?, logSumExp: () -> Float) {
+        onLogits?(index, logits)
+        guard index + 1 < tokens.count else { return }
+        let sum = logSumExp()
+        guard sum.isFinite else {
+            return fail(
+                LatheError(.notFinite, "The model produced a logit that is not finite after token \(index)."))
+        }
+        let id = tokens[index + 1]
+        scores.append(
+            TokenScore(
+                id: id, logProbability: logits[Int(id)] - sum,
+                topLogProbabilities: likeliestTokens(logits, count: topCount, logSumExp: sum)))
+    }
+
+    override func complete(_ error: LatheError?) {
+        if let error { continuation.resume(throwing: error) } else { continuation.resume(returning: scores) }
+    }
+}
+
+/// A token of a text and how likely it was given those before it.
+public struct TokenScore: Sendable, Hashable {
+    public let id: Int32
+    /// Natural logarithm; nil for the first token, which nothing predicts.
+    public let logProbability: Float?
+    /// The likeliest tokens in its place, likeliest first.
+    public let topLogProbabilities: [TokenLogProbability]
+}

@@ -1,0 +1,116 @@
+public import LatheFormat
+import Synchronization
+
+/// One timeline of an engine: the tokens fed so far, and their keys and values.
+///
+/// A session runs one request at a time. Sessions of one engine decode together, in one pass over the weights, and a
+/// session's tokens are the same bits whoever decodes beside it. The last reference gone, its memory returns to the
+/// engine.
+public final class Session: Sendable {
+    private let engine: Engine
+    private let timeline: Timeline
+
+    init(engine: Engine) {
+        self.engine = engine
+        timeline = Timeline(capacityTokens: engine.contextLength)
+    }
+
+    deinit {
+        engine.scheduler.release(timeline)
+        engine.unreserveSession()
+    }
+
+    /// How many tokens the timeline holds.
+    public var position: Int { timeline.position.load(ordering: .relaxed) }
+
+    /// Feeds `prompt` and continues it.
+    ///
+    ///     for try await token in try session.generate(prompt) { print(token.text, terminator: "") }
+    ///
+    /// Dropping the stream, or cancelling the task that reads it, stops the work before its next step.
+    ///
+    /// - Parameter prompt: token ids; empty stands for the beginning-of-text token at the timeline's start.
+    /// - Throws: `invalidRequest` before anything runs: an id outside the vocabulary, prompt and continuation longer than
+    ///   the context, an option out of range, a session that is busy.
+    public func generate(
+        _ prompt: [Int32], options: GenerationOptions = GenerationOptions()
+    ) throws(LatheError) -> AsyncThrowingStream<GeneratedToken, any Error> {
+        try options.validate(vocabularySize: engine.model.configuration.vocabularySize)
+        if !options.stop.isEmpty && engine.model.tokenizer == nil {
+            throw LatheError(.invalidRequest, "Stop strings need a tokenizer, and this model has none.")
+        }
+        let tokens = try begin(prompt, reserving: options.maximumTokens)
+        let seed = options.seed ?? UInt64.random(in: .min ... .max)
+        let (stream, continuation) = AsyncThrowingStream.makeStream(of: GeneratedToken.self)
+        let request = GenerationRequest(
+            timeline: timeline, tokens: tokens, options: options, seed: seed,
+            endOfText: engine.model.configuration.endOfTextIDs.map(Int32.init), tokenizer: engine.model.tokenizer,
+            continuation: continuation)
+        // Keeps the session alive while its request runs: its blocks must not return to the pool.
+        continuation.onTermination = { [self] _ in
+            request.cancel()
+            withExtendedLifetime(self) {}
+        }
+        engine.scheduler.submit(request)
+        return stream
+    }
+
+    /// Feeds `tokens` to an unused session and says how likely each was.
+    ///
+    /// - Parameters:
+    ///   - topCount: with each token, this many likeliest ones in its place.
+    ///   - onLogits: called on the compute thread with the index of each token and the logits that follow it, in order.
+    /// - Throws: `invalidRequest` as `generate`; `notFinite` where a logit is not a number.
+    public func score(
+        _ tokens: [Int32], topCount: Int = 0, onLogits: (@Sendable (Int, Span<Float>) -> Void)? = nil
+    ) async throws -> [TokenScore] {
+        guard !tokens.isEmpty else { throw LatheError(.invalidRequest, "There is no token to score.") }
+        guard position == 0 else {
+            throw LatheError(.invalidRequest, "A text is scored from its beginning; this session has been used.")
+        }
+        let tokens = try begin(tokens, reserving: 0)
+        return try await withCheckedThrowingContinuation { continuation in
+            engine.scheduler.submit(
+                ScoringRequest(
+                    timeline: timeline, tokens: tokens, topCount: topCount, onLogits: onLogits,
+                    continuation: continuation))
+        }
+    }
+
+    /// Admits a request: what it feeds, checked, with the session marked busy.
+    private func begin(_ prompt: [Int32], reserving newTokens: Int) throws(LatheError) -> [Int32] {
+        let configuration = engine.model.configuration
+        for id in prompt where id < 0 || Int(id) >= configuration.vocabularySize {
+            throw LatheError(
+                .invalidRequest,
+                "The token id \(id) is outside the vocabulary of \(configuration.vocabularySize).")
+        }
+        guard timeline.isBusy.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else {
+            throw LatheError(.invalidRequest, "The session is still working on another request.")
+        }
+        do throws(LatheError) {
+            var tokens = timeline.pendingTokens + prompt
+            if tokens.isEmpty {
+                guard let first = configuration.beginningOfTextID, position == 0 else {
+                    throw LatheError(
+                        .invalidRequest,
+                        "The prompt is empty, and the model names no beginning-of-text token to stand for it.")
+                }
+                tokens = [Int32(first)]
+            }
+            guard position + tokens.count + newTokens <= engine.contextLength else {
+                throw LatheError(
+                    .invalidRequest,
+                    """
+                    \(position + tokens.count) prompt tokens and \(newTokens) new ones do not fit the context of \
+                    \(engine.contextLength).
+                    """)
+            }
+            timeline.pendingTokens = []
+            return tokens
+        } catch {
+            timeline.isBusy.store(false, ordering: .releasing)
+            throw error
+        }
+    }
+}

@@ -1,0 +1,151 @@
+/// A `.lathe` file as a model: its container's metadata read, every tensor that its graph names found and checked.
+///
+/// The one place that knows which metadata and tensors a model is made of, for the half that writes it and the half that
+/// reads it.
+package final class ModelFile: Sendable {
+    package let container: LatheFile
+    package let configuration: ModelConfiguration
+    package let graph: Graph
+    /// How the weights were made: the format, and the checkpoint they came from.
+    package let recipe: JSON
+    package let tokenizer: TokenizerTables?
+
+    package var path: String { container.path }
+
+    /// Whether any weight is encoded in fewer bits than float32.
+    package var isQuantized: Bool { graph.parameters.contains { $0.encoding == .qc8w } }
+
+    package static func open(path: String, verify: Bool) throws(LatheError) -> ModelFile {
+        try ModelFile(try LatheFile.open(path: path, verify: verify))
+    }
+
+    package static func open(mapped file: MappedFile, verify: Bool) throws(LatheError) -> ModelFile {
+        try ModelFile(try LatheFile.open(mapped: file, verify: verify))
+    }
+
+    private init(_ container: LatheFile) throws(LatheError) {
+        self.container = container
+        let source = container.path
+        func json(_ key: Key) throws(LatheError) -> JSON {
+            guard let text = container.metadata[key.rawValue] else {
+                throw LatheError(
+                    .corrupt, "\(source): `\(key.rawValue)` is missing from its metadata; convert the checkpoint again.")
+            }
+            return try JSON.parse(ByteView(copying: Array(text.utf8)), source: "\(source), \(key.rawValue)")
+        }
+        configuration = try ModelConfiguration(json: try json(.configuration), source: "\(source), configuration")
+        graph = try Graph(json: try json(.graph), source: source)
+        recipe = try json(.recipe)
+        try graph.validate(against: configuration, source: source)
+
+        var expected: Set<String> = []
+        for parameter in graph.parameters {
+            for part in parameter.parts {
+                try Self.check(part, in: container)
+                expected.insert(part.name)
+            }
+        }
+        if container.metadata[Key.tokenizer.rawValue] != nil {
+            let settings = try json(.tokenizer).object(at: "\(source), \(Key.tokenizer.rawValue)")
+            var tables = TokenizerTables(tensors: [], settings: [:])
+            for member in settings.members {
+                tables.settings[member.key] = try member.value.string(at: "\(source), tokenizer, `\(member.key)`")
+            }
+            for tensor in container.tensors where TokenizerTables.elementType(of: tensor.name) != nil {
+                tables.tensors.append((tensor.name, try container.bytes(of: tensor.name)))
+                expected.insert(tensor.name)
+            }
+            tokenizer = tables
+        } else {
+            tokenizer = nil
+        }
+        if let extra = container.tensors.first(where: { !expected.contains($0.name) }) {
+            throw LatheError(.corrupt, "\(source): the tensor `\(extra.name)` is no part of its graph.")
+        }
+        try scanScales()
+    }
+
+    /// The bytes of a part that `init` has found and checked.
+    package func bytes(of part: WeightEncoding.Part) throws(LatheError) -> ByteView {
+        try container.bytes(of: part.name)
+    }
+
+    private static func check(_ part: WeightEncoding.Part, in container: LatheFile) throws(LatheError) {
+        guard let tensor = container[part.name] else {
+            throw LatheError(.corrupt, "\(container.path): the tensor `\(part.name)` is missing.")
+        }
+        guard tensor.dtype == part.dtype && tensor.shape == part.shape else {
+            throw LatheError(
+                .corrupt,
+                """
+                \(container.path): `\(part.name)` is \(tensor.dtype.rawValue) \(tensor.shape); its graph needs \
+                \(part.dtype.rawValue) \(part.shape).
+                """)
+        }
+    }
+
+    /// A scale that is zero or no number would silence or poison a whole output; found now, it names its tensor.
+    private func scanScales() throws(LatheError) {
+        for parameter in graph.parameters {
+            switch parameter.encoding {
+            case .qc8w:
+                let part = parameter.parts[1]
+                let scales = try bytes(of: part)
+                for index in 0..<parameter.columns {
+                    let scale = scales.load(index, as: Float.self)
+                    guard scale.isFinite && scale > 0 else {
+                        throw LatheError(.corrupt, "\(path): `\(part.name)` holds the scale \(scale) at \(index).")
+                    }
+                }
+            case .rows:
+                let values = try bytes(of: parameter.parts[0])
+                for index in 0..<values.count / 4 where !values.load(index, as: Float.self).isFinite {
+                    throw LatheError(
+                        .corrupt, "\(path): `\(parameter.name)` holds a value that is not finite at \(index).")
+                }
+            case .panels: break
+            }
+        }
+    }
+}
+
+// MARK: - Writing
+
+extension ModelFile {
+    private enum Key: String {
+        case configuration = "lathe.configuration"
+        case graph = "lathe.graph"
+        case recipe = "lathe.recipe"
+        case tokenizer = "lathe.tokenizer"
+    }
+
+    package static func metadata(
+        configuration: ModelConfiguration, graph: Graph, recipe: JSON, tokenizer: TokenizerTables?
+    ) -> [(String, String)] {
+        var metadata: [(String, String)] = [
+            (Key.configuration.rawValue, configuration.json.serialized()),
+            (Key.graph.rawValue, graph.json.serialized()),
+            (Key.recipe.rawValue, recipe.serialized()),
+        ]
+        if let tokenizer {
+            let settings = tokenizer.settings.sorted { $0.key < $1.key }.map { ($0.key, JSON.string($0.value)) }
+            metadata.append((Key.tokenizer.rawValue, JSON.object(JSONObject(settings)).serialized()))
+        }
+        return metadata
+    }
+
+    /// Every tensor of the file, in the order in which it is written: the graph's parameters, then the tokenizer.
+    package static func tensorDeclarations(graph: Graph, tokenizer: TokenizerTables?) -> [TensorDeclaration] {
+        var tensors = graph.parameters.flatMap(\.parts).map {
+            TensorDeclaration(name: $0.name, dtype: $0.dtype, shape: $0.shape)
+        }
+        for tensor in tokenizer?.tensors ?? [] {
+            let isBytes = TokenizerTables.elementType(of: tensor.name) == .u8
+            tensors.append(
+                TensorDeclaration(
+                    name: tensor.name, dtype: isBytes ? .u8 : .u32,
+                    shape: [isBytes ? tensor.bytes.count : tensor.bytes.count / 4]))
+        }
+        return tensors
+    }
+}

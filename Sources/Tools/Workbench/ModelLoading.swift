@@ -1,0 +1,18 @@
+public import Lathe
+public import LatheCompiler
+public import LatheFormat
+
+/// Opens whatever a user may point a command at.
+public enum ModelLoading {
+    /// Opens a `.lathe` file, or converts a checkpoint folder into a file in memory and opens that.
+    public static func load(
+        path: String, weights: WeightFormats, threads: Int?, verify: Bool,
+        progress: (Compiler.Progress) -> Void = { _ in }
+    ) throws(LatheError) -> Model {
+        guard Files.isDirectory(path) else { return try Model.open(path, verify: verify) }
+        let compiler = Compiler(weights: weights, threads: try ThreadCount(requested: threads).count)
+        let file = try compiler.compileInMemory(checkpoint: path, progress: progress)
+        // What this process wrote itself a moment ago needs no checksum.
+        return try Model(file: try ModelFile.open(mapped: file, verify: false))
+    }
+}

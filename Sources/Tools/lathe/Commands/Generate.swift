@@ -1,0 +1,128 @@
+import ArgumentParser
+import Lathe
+import LatheFormat
+
+struct Generate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Continue a text.")
+
+    @OptionGroup var model: ModelArguments
+    @Argument(help: "The text to continue; read from stdin if absent. Empty: the model begins by itself.")
+    var prompt: String?
+    @Option(help: ArgumentHelp("The prompt as token ids instead of text.", valueName: "1,2,3"))
+    var ids: String?
+    @Option(name: .customShort("n"), help: ArgumentHelp("The most tokens to generate.", valueName: "n"))
+    var maximumTokens: Int = 64
+    @Option(help: "0 takes the likeliest token each time; higher is more varied.")
+    var temperature: Float = 0
+    @Option(help: "Sample from this many likeliest tokens.")
+    var topK: Int?
+    @Option(help: "Sample from the likeliest tokens whose probabilities reach this sum.")
+    var topP: Float?
+    @Option(help: "Drop tokens less likely than this fraction of the likeliest.")
+    var minP: Float?
+    @Option(help: "Makes tokens that stand in the text already less likely; 1 does nothing.")
+    var repetitionPenalty: Float = 1
+    @Option(help: "Same seed, same text.")
+    var seed: UInt64?
+    @Option(help: ArgumentHelp("End before this text; may be given several times.", valueName: "string"))
+    var stop: [String] = []
+    @Flag(help: "Print one JSON object instead of the text.")
+    var json = false
+
+    func run() async throws {
+        let model = try model.loadModel()
+        let tokens = try promptTokens(model)
+        var options = options
+        // Drawn here, so that it can be printed and the run repeated.
+        options.seed = seed ?? UInt64.random(in: .min ... .max)
+        let engine = try self.model.makeEngine(model)
+        let session = try engine.makeSession()
+
+        let clock = ContinuousClock()
+        let start = clock.now
+        var firstTokenAt = start
+        var ids: [Int32] = []
+        var text = ""
+        var reason = FinishReason.length
+        for try await token in try session.generate(tokens, options: options) {
+            if ids.isEmpty { firstTokenAt = clock.now }
+            ids.append(token.id)
+            text += token.text
+            reason = token.finishReason ?? reason
+            if !json {
+                StandardOutput.write(model.tokenizer == nil ? "\(ids.count > 1 ? "," : "")\(token.id)" : token.text)
+            }
+        }
+        let end = clock.now
+        let timing = Timing(
+            promptTokens: max(1, tokens.count), newTokens: ids.count, firstToken: (firstTokenAt - start).seconds,
+            rest: (end - firstTokenAt).seconds)
+        if json {
+            printJSON(model, tokens, ids, text, reason, options.seed!, timing)
+        } else {
+            StandardOutput.write("\n")
+            StandardError.print(timing.summary(engine))
+        }
+    }
+
+    private var options: GenerationOptions {
+        var options = GenerationOptions()
+        options.maximumTokens = maximumTokens
+        options.temperature = temperature
+        options.topK = topK
+        options.topP = topP
+        options.minP = minP
+        options.repetitionPenalty = repetitionPenalty
+        options.stop = stop
+        return options
+    }
+
+    private func promptTokens(_ model: Model) throws -> [Int32] {
+        if let ids {
+            guard prompt == nil else { throw ValidationError("Give the prompt as text or as --ids, not both.") }
+            return try parseTokenIDs(ids)
+        }
+        guard let tokenizer = model.tokenizer else { throw missingTokenizer(self.model.model) }
+        if let prompt { return tokenizer.encode(prompt) }
+        return try tokenizer.encode(bytes: try StandardInput.readAll(), source: "stdin")
+    }
+
+    private func printJSON(
+        _ model: Model, _ prompt: [Int32], _ ids: [Int32], _ text: String, _ reason: FinishReason, _ seed: UInt64,
+        _ timing: Timing
+    ) {
+        StandardOutput.print([
+            "prompt_ids": .array(prompt.map(JSON.number)),
+            "ids": .array(ids.map(JSON.number)),
+            "text": model.tokenizer == nil ? .null : .string(text),
+            "finish_reason": .string(reason.rawValue),
+            "seed": .number(seed),
+            "time_to_first_token_seconds": .number(timing.firstToken),
+            "prefill_tokens_per_second": .number(timing.prefillRate),
+            "decode_tokens_per_second": timing.decodeRate.map(JSON.number) ?? .null,
+            "peak_resident_bytes": ProcessMemory.peakResidentBytes().map(JSON.number) ?? .null,
+        ])
+    }
+}
+
+/// When the tokens of one generation came.
+private struct Timing {
+    let promptTokens: Int
+    let newTokens: Int
+    /// Seconds from the request to its first token, and from there to its last.
+    let firstToken: Double
+    let rest: Double
+
+    var prefillRate: Double { Double(promptTokens) / max(firstToken, 1e-9) }
+    /// nil for a single token, which the prompt's pass gave.
+    var decodeRate: Double? { newTokens > 1 ? Double(newTokens - 1) / max(rest, 1e-9) : nil }
+
+    func summary(_ engine: Engine) -> String {
+        var parts = ["prefill \(prefillRate.rounded(to: 0)) tokens/s"]
+        if let decodeRate { parts.append("decode \(decodeRate.rounded(to: 0)) tokens/s") }
+        parts.append("first token \((firstToken * 1000).rounded(to: 1)) ms")
+        if let peak = ProcessMemory.peakResidentBytes() { parts.append("peak memory \(Bytes.text(peak))") }
+        parts.append("\(engine.instructionSet), \(engine.threads) threads")
+        return parts.joined(separator: " · ")
+    }
+}

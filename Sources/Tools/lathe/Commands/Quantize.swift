@@ -1,0 +1,73 @@
+import ArgumentParser
+import Lathe
+import LatheCompiler
+import LatheFormat
+
+struct Quantize: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Convert a checkpoint folder into one .lathe file.",
+        discussion: "Reads config.json, model.safetensors (or its shards) and the tokenizer. No Python is involved.")
+
+    @Argument(help: "The checkpoint folder.", completion: .directory)
+    var checkpoint: String
+    @Option(name: .shortAndLong, help: "The file to write.", completion: .file(extensions: ["lathe"]))
+    var output: String
+    @Option(help: ArgumentHelp("Weight format: \(WeightFormats.names.joined(separator: ", ")).", valueName: "format"))
+    var weights: WeightFormats = .int8
+    @Option(help: ArgumentHelp("Threads that encode.", valueName: "n"))
+    var threads: Int?
+    @Flag(help: "Print one JSON object instead of the table.")
+    var json = false
+
+    func run() async throws {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let compiler = Compiler(weights: weights, threads: try ThreadCount(requested: threads).count)
+        let report = try compiler.compile(checkpoint: checkpoint, output: output, progress: ProgressBar.show)
+        let seconds = (clock.now - start).seconds
+        if json { printJSON(report, seconds) } else { printTable(report, seconds) }
+    }
+
+    private func printJSON(_ report: CompilationReport, _ seconds: Double) {
+        StandardOutput.print([
+            "output": .string(output),
+            "bytes_before": .number(report.bytesBefore),
+            "bytes_after": .number(report.bytesAfter),
+            "seconds": .number(seconds),
+            "peak_resident_bytes": ProcessMemory.peakResidentBytes().map(JSON.number) ?? .null,
+            "tensors": .array(
+                report.tensors.map { tensor in
+                    [
+                        "name": .string(tensor.name), "shape": .array(tensor.shape.map(JSON.number)),
+                        "format": .string(tensor.format), "bytes_before": .number(tensor.bytesBefore),
+                        "bytes_after": .number(tensor.bytesAfter), "relative_error": .number(tensor.relativeError),
+                    ]
+                }),
+        ])
+    }
+
+    private func printTable(_ report: CompilationReport, _ seconds: Double) {
+        var table = TextTable(["tensor", "shape", "format", "before", "after", "relative error"], rightAligned: [3, 4, 5])
+        for tensor in report.tensors where tensor.shape.count == 2 {
+            table.add([
+                tensor.name, tensor.shape.map(String.init).joined(separator: " × "), tensor.format,
+                Bytes.text(tensor.bytesBefore), Bytes.text(tensor.bytesAfter),
+                tensor.relativeError == 0 ? "exact" : tensor.relativeError.rounded(to: 5),
+            ])
+        }
+        StandardOutput.write(table.text)
+        let vectors = report.tensors.filter { $0.shape.count == 1 }
+        StandardOutput.print(
+            "and \(vectors.count) vectors in f32, \(Bytes.text(vectors.reduce(0) { $0 + $1.bytesAfter })).")
+        if let worst = report.tensors.max(by: { $0.relativeError < $1.relativeError }), worst.relativeError > 0 {
+            StandardOutput.print("Worst relative error: \(worst.relativeError.rounded(to: 5)) in \(worst.name).")
+        }
+        let ratio = Double(report.bytesBefore) / Double(max(1, report.bytesAfter))
+        StandardOutput.print(
+            """
+            \(output): \(Bytes.text(report.bytesBefore)) → \(Bytes.text(report.bytesAfter)) (\(ratio.rounded(to: 2))×) \
+            in \(seconds.rounded(to: 2)) s\
+            \(ProcessMemory.peakResidentBytes().map { ", peak memory \(Bytes.text($0))" } ?? "").
+            """)
+    }
+}

@@ -1,0 +1,63 @@
+import ArgumentParser
+import Lathe
+import LatheFormat
+import LatheWorkbench
+
+struct Score: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print how likely each token of a text is, given those before it.")
+
+    @OptionGroup var model: ModelArguments
+    @OptionGroup var input: InputArguments
+    @Option(
+        help: ArgumentHelp("Also write all logits, one F32 tensor [tokens, vocabulary].", valueName: "out.safetensors"),
+        completion: .file(extensions: ["safetensors"]))
+    var logits: String?
+    @Flag(help: "Print one JSON object instead of a table.")
+    var json = false
+
+    func run() async throws {
+        let model = try model.loadModel()
+        let tokens = try input.tokens(model, path: self.model.model)
+        let engine = try self.model.makeEngine(model)
+        guard tokens.count <= engine.contextLength else {
+            throw LatheError(
+                .invalidRequest,
+                "The text has \(tokens.count) tokens; the model's context holds \(engine.contextLength).")
+        }
+        let session = try engine.makeSession()
+        let scores: [TokenScore]
+        if let logits {
+            for file in [input.file, self.model.model] {
+                if let file { try Files.refuseSame(input: file, output: logits) }
+            }
+            let writer = try LogitsWriter(
+                path: logits, tokens: tokens.count, vocabularySize: model.configuration.vocabularySize)
+            scores = try await session.score(tokens, onLogits: writer.receive)
+            try writer.finish()
+        } else {
+            scores = try await session.score(tokens)
+        }
+        if json { printJSON(scores) } else { printTable(scores, model) }
+    }
+
+    private func printJSON(_ scores: [TokenScore]) {
+        StandardOutput.print([
+            "tokens": .array(scores.map { .number($0.id) }),
+            "logprobs": .array(scores.map { $0.logProbability.map(JSON.number) ?? .null }),
+        ])
+    }
+
+    private func printTable(_ scores: [TokenScore], _ model: Model) {
+        var table = TextTable(["id", "token", "log-probability"], rightAligned: [0, 2])
+        for score in scores {
+            let text = model.tokenizer.map { "\($0.text(of: score.id).debugDescription)" } ?? ""
+            table.add(["\(score.id)", text, score.logProbability.map { Double($0).rounded(to: 4) } ?? "–"])
+        }
+        StandardOutput.write(table.text)
+        let known = scores.compactMap(\.logProbability)
+        guard !known.isEmpty else { return }
+        let mean = known.reduce(0.0) { $0 + Double($1) } / Double(known.count)
+        StandardOutput.print("mean log-probability \(mean.rounded(to: 4)) over \(known.count) tokens")
+    }
+}

@@ -1,0 +1,97 @@
+import ArgumentParser
+import Lathe
+import LatheCompiler
+import LatheFormat
+import LatheWorkbench
+
+/// What every command that runs a model takes.
+struct ModelArguments: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "A .lathe file, or a checkpoint folder, which is then converted in memory.", valueName: "path"),
+        completion: .file())
+    var model: String = "models/novelist"
+
+    @Option(help: ArgumentHelp("How a checkpoint folder is converted: \(WeightFormats.names.joined(separator: ", ")).", valueName: "format"))
+    var weights: WeightFormats = .int8
+
+    @Option(help: ArgumentHelp("Compute threads; default: what affinity, CPU quota and cores allow.", valueName: "n"))
+    var threads: Int?
+
+    @Option(help: ArgumentHelp("Type of the KV cache: f32 or f16; default: f16 for int8 weights, f32 for f32.", valueName: "type"))
+    var kv: KeyValueType?
+
+    @Option(help: ArgumentHelp("Prompt tokens that go through the model in one pass.", valueName: "n"))
+    var prefillChunk: Int = 256
+
+    @Flag(help: "Skip the checksums of a .lathe file while loading.")
+    var noVerify = false
+
+    func loadModel(showProgress: Bool = true) throws(LatheError) -> Model {
+        try ModelLoading.load(path: model, weights: weights, threads: threads, verify: !noVerify) { progress in
+            if showProgress { ProgressBar.show(progress) }
+        }
+    }
+
+    func engineOptions() -> EngineOptions {
+        var options = EngineOptions()
+        options.threads = threads
+        options.keyValueType = kv
+        options.prefillChunk = prefillChunk
+        return options
+    }
+
+    func makeEngine(_ model: Model) throws(LatheError) -> Engine {
+        try Engine(model: model, options: engineOptions())
+    }
+}
+
+extension WeightFormats: ExpressibleByArgument {
+    public init?(argument: String) { self.init(named: argument) }
+    public static var allValueStrings: [String] { names }
+    public var defaultValueDescription: String { description }
+}
+
+extension KeyValueType: ExpressibleByArgument {}
+
+/// Text or token ids for a model to read: an argument, a file, or a list of ids.
+struct InputArguments: ParsableArguments {
+    @Option(help: ArgumentHelp("The text.", valueName: "string"))
+    var text: String?
+    @Option(help: ArgumentHelp("A file with the text, taken byte for byte.", valueName: "path"), completion: .file())
+    var file: String?
+    @Option(help: ArgumentHelp("Token ids, separated by commas.", valueName: "1,2,3"))
+    var ids: String?
+
+    func validate() throws {
+        guard [text, file, ids].compactMap({ $0 }).count == 1 else {
+            throw ValidationError("Give exactly one of --text, --file and --ids.")
+        }
+    }
+
+    func tokens(_ model: Model, path: String) throws(LatheError) -> [Int32] {
+        if let ids { return try parseTokenIDs(ids) }
+        guard let tokenizer = model.tokenizer else { throw missingTokenizer(path) }
+        if let file { return try tokenizer.encode(bytes: try readFile(file), source: file) }
+        return tokenizer.encode(text!)
+    }
+}
+
+func missingTokenizer(_ path: String) -> LatheError {
+    LatheError(.missing, "\(path) has no tokenizer, so it takes no text: give token ids with --ids.")
+}
+
+func parseTokenIDs(_ list: String) throws(LatheError) -> [Int32] {
+    var ids: [Int32] = []
+    for item in list.split(separator: ",", omittingEmptySubsequences: false) {
+        guard let id = Int32(item.filter { $0 != " " }), id >= 0 else {
+            throw LatheError(.invalidRequest, "`\(item)` in the list of ids is no token id; write them as 1,2,3.")
+        }
+        ids.append(id)
+    }
+    return ids
+}
+
+func readFile(_ path: String) throws(LatheError) -> [UInt8] {
+    try InputFile.open(path: path).readAll().array()
+}
