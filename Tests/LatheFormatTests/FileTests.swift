@@ -2,12 +2,11 @@ import Testing
 
 @testable import LatheFormat
 
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
 #else
-    import Foundation
-#endif
-#if canImport(Glibc)
     import Glibc
 #endif
 
