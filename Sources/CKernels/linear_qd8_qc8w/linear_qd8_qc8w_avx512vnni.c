@@ -1,0 +1,115 @@
+// The int8 linear layer on AVX-512-VNNI: one VPDPBUSD adds four u8·s8 products into the int32 of each of 16 columns.
+#pragma clang fp contract(off)
+#ifdef __FAST_MATH__
+#error "Lathe's results are defined by IEEE arithmetic: compile without -ffast-math."
+#endif
+
+#include "linear_qd8_qc8w.h"
+
+#if defined(__x86_64__)
+#include <string.h>
+
+#include "../simd/vf16_avx512.h"
+#include "linear_qd8_qc8w_blocks.h"
+
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"))), apply_to = function)
+
+#include "linear_qd8_qc8w_epilogue.h"
+
+enum { MAXIMUM_ROWS = 8, MAXIMUM_PANELS = 4, QUIET = 128 };
+
+// −zp·colsum by one VPDPWSSD for the price of one: colsum = 128·(colsum>>7) + (colsum&127), both parts and −128·zp fit
+// 16 bits since |colsum| ≤ 127·32768 and zp ≤ 255, and the sum of the two products is exact.
+static inline __m512i split_column_sums(const int32_t *column_sums) {
+  __m512i sums = _mm512_loadu_si512(column_sums);
+  __m512i high = _mm512_slli_epi32(_mm512_srai_epi32(sums, 7), 16);
+  return _mm512_or_si512(high, _mm512_and_si512(sums, _mm512_set1_epi32(127)));
+}
+static inline __m512i zero_point_factors(int32_t zero_point) {
+  uint32_t minus = 0u - (uint32_t)zero_point;
+  return _mm512_set1_epi32((int32_t)((minus & 0xffff) | (minus * 128) << 16));
+}
+
+// acc [rows][panels][16] = Σ_k q·w − zp·colsum. `rows` and `panels` are constants after inlining, so that every
+// accumulator is a register.
+static inline __attribute__((always_inline)) void accumulate(
+    const lathe_qd8_block *block, const size_t rows, const size_t panels, const bool prefetches,
+    int32_t *restrict acc) {
+  const lathe_linear_qd8_qc8w *op = block->operation;
+  const int8_t *weights[MAXIMUM_PANELS];
+  const uint8_t *activations[MAXIMUM_ROWS];
+  __m512i sum[MAXIMUM_ROWS][MAXIMUM_PANELS];
+#pragma clang loop unroll(full)
+  for (size_t r = 0; r < rows; r++) {
+    activations[r] = (const uint8_t *)op->activations + (block->row + r) * op->activation_stride_bytes;
+  }
+#pragma clang loop unroll(full)
+  for (size_t p = 0; p < panels; p++) {
+    weights[p] = op->weights + (block->panel + p) * block->panel_bytes;
+    __m512i column_sums = split_column_sums(op->column_sums + (block->panel + p) * LATHE_PANEL_COLUMNS);
+#pragma clang loop unroll(full)
+    for (size_t r = 0; r < rows; r++) {
+      __m512i factors = zero_point_factors(op->quantization[block->row + r].zero_point);
+      sum[r][p] = _mm512_dpwssd_epi32(_mm512_setzero_si512(), column_sums, factors);
+    }
+  }
+  size_t at = 0;
+  for (int part = 0; part < 2; part++) {
+    const size_t end = part == 0 ? block->turn : block->panel_bytes;
+    size_t prefetch = block->prefetch_begin[part];
+    for (; at < end; at += 64, prefetch += block->prefetch_step) {
+      __m512i w[MAXIMUM_PANELS];
+#pragma clang loop unroll(full)
+      for (size_t p = 0; p < panels; p++) {
+        if (prefetches) _mm_prefetch((const char *)weights[p] + prefetch, _MM_HINT_T0);
+        w[p] = _mm512_load_si512(weights[p] + at);
+      }
+#pragma clang loop unroll(full)
+      for (size_t r = 0; r < rows; r++) {
+        int32_t four;
+        memcpy(&four, activations[r] + at / LATHE_PANEL_COLUMNS, sizeof four);
+        __m512i q = _mm512_set1_epi32(four);
+#pragma clang loop unroll(full)
+        for (size_t p = 0; p < panels; p++) sum[r][p] = _mm512_dpbusd_epi32(sum[r][p], q, w[p]);
+      }
+    }
+  }
+#pragma clang loop unroll(full)
+  for (size_t r = 0; r < rows; r++) {
+#pragma clang loop unroll(full)
+    for (size_t p = 0; p < panels; p++) {
+      _mm512_store_si512(acc + (r * panels + p) * LATHE_PANEL_COLUMNS, sum[r][p]);
+    }
+  }
+}
+
+#define SHAPE(rows, panels) \
+  case (rows) * 8 + (panels): accumulate(block, rows, panels, true, acc); break;
+#define SHAPE_OF_MANY(rows, panels) \
+  case QUIET + (rows) * 8 + (panels): accumulate(block, rows, panels, false, acc); break;
+
+static void run_block(const lathe_qd8_block *block) {
+  _Alignas(64) int32_t acc[MAXIMUM_ROWS * MAXIMUM_PANELS * LATHE_PANEL_COLUMNS];
+  switch ((block->prefetches ? 0 : QUIET) + block->rows * 8 + block->panels) {
+    SHAPE(1, 4) SHAPE(2, 4) SHAPE(3, 4) SHAPE(4, 4) SHAPE(5, 4) SHAPE(6, 4)
+    SHAPE(7, 3) SHAPE(8, 3)
+    SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1) SHAPE(7, 1) SHAPE(8, 1)
+    SHAPE_OF_MANY(5, 4) SHAPE_OF_MANY(6, 4) SHAPE_OF_MANY(5, 1) SHAPE_OF_MANY(6, 1)
+    default: __builtin_unreachable();
+  }
+  lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
+}
+
+void lathe_linear_qd8_qc8w_avx512vnni(const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end) {
+  // 24 accumulators, a vector of weights for each panel and one of activations fill the register file. Eight rows are
+  // kept in one block, since they are as fast as memory gives weights.
+  if (operation->rows == 7 || operation->rows == 8) {
+    lathe_qd8_for_each_block(operation, panel_begin, panel_end, 8, 3, run_block);
+  } else {
+    lathe_qd8_for_each_block(operation, panel_begin, panel_end, 6, 4, run_block);
+  }
+}
+
+#pragma clang attribute pop
+#endif

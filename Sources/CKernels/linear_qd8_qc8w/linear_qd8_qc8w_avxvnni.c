@@ -1,0 +1,117 @@
+// The int8 linear layer on AVX-VNNI: one VEX-encoded VPDPBUSD adds four u8·s8 products into the int32 of each of 8 columns.
+#pragma clang fp contract(off)
+#ifdef __FAST_MATH__
+#error "Lathe's results are defined by IEEE arithmetic: compile without -ffast-math."
+#endif
+
+#include "linear_qd8_qc8w.h"
+
+#if defined(__x86_64__)
+#include <string.h>
+
+#include "../simd/vf16_avx2.h"
+#include "linear_qd8_qc8w_blocks.h"
+
+#pragma clang attribute push( \
+    __attribute__((target("avxvnni,avx2,fma,f16c"))), apply_to = function)
+
+#include "linear_qd8_qc8w_epilogue.h"
+
+enum { MAXIMUM_ROWS = 6, MAXIMUM_PANELS = 4, QUIET = 128 };
+
+// −zp·colsum by one VPDPWSSD: colsum = 128·(colsum>>7) + (colsum&127), both parts and −128·zp fit 16 bits since
+// |colsum| ≤ 127·32768 and zp ≤ 255, and the sum of the two products is exact.
+static inline __m256i split_column_sums(const int32_t *column_sums) {
+  __m256i sums = _mm256_loadu_si256((const __m256i *)column_sums);
+  __m256i high = _mm256_slli_epi32(_mm256_srai_epi32(sums, 7), 16);
+  return _mm256_or_si256(high, _mm256_and_si256(sums, _mm256_set1_epi32(127)));
+}
+static inline __m256i zero_point_factors(int32_t zero_point) {
+  uint32_t minus = 0u - (uint32_t)zero_point;
+  return _mm256_set1_epi32((int32_t)((minus & 0xffff) | (minus * 128) << 16));
+}
+
+// acc [rows][panels][16] = Σ_k q·w − zp·colsum. `rows` and `panels` are constants after inlining, so that every
+// accumulator is a register; the halves of panel p are the vectors 2p and 2p + 1.
+static inline __attribute__((always_inline)) void accumulate(
+    const lathe_qd8_block *block, const size_t rows, const size_t panels, const bool prefetches,
+    int32_t *restrict acc) {
+  const lathe_linear_qd8_qc8w *op = block->operation;
+  const int8_t *weights[MAXIMUM_PANELS];
+  const uint8_t *activations[MAXIMUM_ROWS];
+  __m256i sum[MAXIMUM_ROWS][2 * MAXIMUM_PANELS];
+#pragma clang loop unroll(full)
+  for (size_t r = 0; r < rows; r++) {
+    activations[r] = (const uint8_t *)op->activations + (block->row + r) * op->activation_stride_bytes;
+  }
+#pragma clang loop unroll(full)
+  for (size_t p = 0; p < panels; p++) weights[p] = op->weights + (block->panel + p) * block->panel_bytes;
+#pragma clang loop unroll(full)
+  for (size_t v = 0; v < 2 * panels; v++) {
+    __m256i column_sums = split_column_sums(op->column_sums + block->panel * LATHE_PANEL_COLUMNS + v * 8);
+#pragma clang loop unroll(full)
+    for (size_t r = 0; r < rows; r++) {
+      __m256i factors = zero_point_factors(op->quantization[block->row + r].zero_point);
+      sum[r][v] = _mm256_dpwssd_avx_epi32(_mm256_setzero_si256(), column_sums, factors);
+    }
+  }
+  size_t at = 0;
+  for (int part = 0; part < 2; part++) {
+    const size_t end = part == 0 ? block->turn : block->panel_bytes;
+    size_t prefetch = block->prefetch_begin[part];
+    for (; at < end; at += 64, prefetch += block->prefetch_step) {
+      __m256i w[2 * MAXIMUM_PANELS];
+#pragma clang loop unroll(full)
+      for (size_t p = 0; p < panels; p++) {
+        if (prefetches) _mm_prefetch((const char *)weights[p] + prefetch, _MM_HINT_T0);
+        w[2 * p] = _mm256_load_si256((const __m256i *)(weights[p] + at));
+        w[2 * p + 1] = _mm256_load_si256((const __m256i *)(weights[p] + at + 32));
+      }
+#pragma clang loop unroll(full)
+      for (size_t r = 0; r < rows; r++) {
+        int32_t four;
+        memcpy(&four, activations[r] + at / LATHE_PANEL_COLUMNS, sizeof four);
+        __m256i q = _mm256_set1_epi32(four);
+#pragma clang loop unroll(full)
+        for (size_t v = 0; v < 2 * panels; v++) sum[r][v] = _mm256_dpbusd_avx_epi32(sum[r][v], q, w[v]);
+      }
+    }
+  }
+#pragma clang loop unroll(full)
+  for (size_t r = 0; r < rows; r++) {
+#pragma clang loop unroll(full)
+    for (size_t v = 0; v < 2 * panels; v++) {
+      _mm256_store_si256((__m256i *)(acc + r * panels * LATHE_PANEL_COLUMNS + v * 8), sum[r][v]);
+    }
+  }
+}
+
+#define SHAPE(rows, panels) \
+  case (rows) * 8 + (panels): accumulate(block, rows, panels, true, acc); break;
+#define SHAPE_OF_MANY(rows, panels) \
+  case QUIET + (rows) * 8 + (panels): accumulate(block, rows, panels, false, acc); break;
+
+static void run_block(const lathe_qd8_block *block) {
+  _Alignas(64) int32_t acc[MAXIMUM_ROWS * MAXIMUM_PANELS * LATHE_PANEL_COLUMNS];
+  switch ((block->prefetches ? 0 : QUIET) + block->rows * 8 + block->panels) {
+    SHAPE(1, 4) SHAPE(2, 2) SHAPE(3, 2)
+    SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1)
+    SHAPE_OF_MANY(5, 1) SHAPE_OF_MANY(6, 1)
+    default: __builtin_unreachable();
+  }
+  lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
+}
+
+void lathe_linear_qd8_qc8w_avxvnni(const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end) {
+  // At most 12 of the 16 registers are accumulators: several panels for few rows, as memory likes several streams.
+  if (operation->rows == 1) {
+    lathe_qd8_for_each_block(operation, panel_begin, panel_end, 1, 4, run_block);
+  } else if (operation->rows <= 3) {
+    lathe_qd8_for_each_block(operation, panel_begin, panel_end, 3, 2, run_block);
+  } else {
+    lathe_qd8_for_each_block(operation, panel_begin, panel_end, 6, 1, run_block);
+  }
+}
+
+#pragma clang attribute pop
+#endif

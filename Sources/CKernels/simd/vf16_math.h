@@ -1,0 +1,89 @@
+// What is built from vf16 alone, once for every instruction set: the canonical functions and the epilogue of the
+// linear layers. Included by the vf16_*.h headers at their end; math_scalar.c is the definition of each function.
+//
+// What a vf16_*.h header provides (x, a, b, c: 16 float lanes; vi16: 16 int32 lanes; count: 0…16):
+//   vf16_zero, set1, load, store       unaligned
+//   vf16_load_tail(p, count)           lanes ≥ count are +0 and their memory is not touched
+//   vf16_store_tail(p, x, count)       the memory of lanes ≥ count is not touched
+//   vf16_select_tail(count, x, rest)   lanes < count of x, the others of rest
+//   vf16_add, sub, mul, div, sqrt, fma correctly rounded; fma(a, b, c) = a·b + c
+//   vf16_min(x, y), vf16_max(x, y)     x < y ? x : y, x > y ? x : y: y where one is not a number
+//   vf16_abs                           clears the sign
+//   vf16_lanes_sum                     the canonical tree: i+8, i+4, i+2, i+1
+//   vf16_lanes_max, _min               of finite lanes (equal zeros of either sign may give either)
+//   vf16_load_half, _store_half        IEEE half (below), nearest-even
+//   vf16_from_vi16, vf16_to_vi16       nearest-even; beyond int32 some integer, no trap
+//   vf16_scale_by_power(x, n)          x · 2^n by adding n to the exponent; x and the result are normal
+//   vi16_set1, load, store, add, sub, mul (wrapping), clamp(x, low, high)
+//   vi16_load_s8                       16 int8, sign-extended
+//   vi16_store_u8, vi16_store_s16      16 values that are in range
+
+#include "CKernels.h"
+#include "constants.h"
+
+VF16_FN void vf16_store_half(uint16_t *p, vf16 x) {
+  x = vf16_min(vf16_set1(LATHE_HALF_MAX), vf16_max(vf16_set1(-LATHE_HALF_MAX), x));
+  vf16_store_half_unclamped(p, x);
+}
+
+VF16_FN vf16 vf16_relu(vf16 x) { return vf16_max(vf16_zero(), x); }
+
+VF16_FN vf16 vf16_exp(vf16 x) {
+  x = vf16_min(vf16_set1(LATHE_EXP_LIMIT), vf16_max(vf16_set1(-LATHE_EXP_LIMIT), x));
+  vi16 n = vf16_to_vi16(vf16_mul(x, vf16_set1(LATHE_LOG2_E)));
+  vf16 m = vf16_from_vi16(n);
+  vf16 r = vf16_fma(m, vf16_set1(-LATHE_LN2_HIGH), x);
+  r = vf16_fma(m, vf16_set1(-LATHE_LN2_LOW), r);
+  vf16 p = vf16_fma(r, vf16_set1(LATHE_EXP_C6), vf16_set1(LATHE_EXP_C5));
+  p = vf16_fma(r, p, vf16_set1(LATHE_EXP_C4));
+  p = vf16_fma(r, p, vf16_set1(LATHE_EXP_C3));
+  p = vf16_fma(r, p, vf16_set1(LATHE_EXP_C2));
+  p = vf16_fma(r, p, vf16_set1(1.0f));
+  p = vf16_fma(r, p, vf16_set1(1.0f));
+  return vf16_scale_by_power(p, n);
+}
+
+VF16_FN vf16 vf16_gelu_tanh(vf16 x) {
+  vf16 t = vf16_mul(x, x);
+  vf16 z = vf16_mul(x, vf16_fma(t, vf16_set1(LATHE_GELU_A3), vf16_set1(LATHE_GELU_A1)));
+  return vf16_div(x, vf16_add(vf16_set1(1.0f), vf16_exp(z)));
+}
+
+VF16_FN vf16 vf16_gelu_erf(vf16 x) {
+  vf16 a = vf16_abs(x);
+  vf16 e = vf16_exp(vf16_mul(a, vf16_mul(a, vf16_set1(-0.5f))));
+  vf16 t = vf16_div(vf16_set1(1.0f), vf16_fma(a, vf16_set1(LATHE_ERFC_P), vf16_set1(1.0f)));
+  vf16 p = vf16_fma(t, vf16_set1(LATHE_ERFC_T6), vf16_set1(LATHE_ERFC_T5));
+  p = vf16_fma(t, p, vf16_set1(LATHE_ERFC_T4));
+  p = vf16_fma(t, p, vf16_set1(LATHE_ERFC_T3));
+  p = vf16_fma(t, p, vf16_set1(LATHE_ERFC_T2));
+  p = vf16_fma(t, p, vf16_set1(LATHE_ERFC_T1));
+  return vf16_sub(vf16_relu(x), vf16_mul(vf16_mul(a, vf16_mul(t, p)), e));
+}
+
+VF16_FN vf16 vf16_activate(lathe_epilogue activation, vf16 x) {
+  switch (activation) {
+    case LATHE_EPILOGUE_NONE: return x;
+    case LATHE_EPILOGUE_GELU_TANH: return vf16_gelu_tanh(x);
+    case LATHE_EPILOGUE_GELU_ERF: return vf16_gelu_erf(x);
+    case LATHE_EPILOGUE_RELU: return vf16_relu(x);
+  }
+  return x;
+}
+
+// fma(float(acc) · activation_scale, weight_scale, bias); acc has its zero point taken off, bias is +0 where there is none.
+VF16_FN vf16 vf16_dequantize(vi16 acc, vf16 activation_scale, vf16 weight_scale, vf16 bias) {
+  return vf16_fma(vf16_mul(vf16_from_vi16(acc), activation_scale), weight_scale, bias);
+}
+
+// The end of a linear layer: output[0 …< count] = act(x) + residual[0 …< count]; residual may be NULL or the output.
+VF16_FN void vf16_finish(vf16 x, lathe_epilogue activation, const float *residual, float *output, size_t count) {
+  x = vf16_activate(activation, x);
+  if (count >= 16) {
+    if (residual) x = vf16_add(x, vf16_load(residual));
+    vf16_store(output, x);
+  } else {
+    if (residual) x = vf16_add(x, vf16_load_tail(residual, count));
+    vf16_store_tail(output, x, count);
+  }
+}
