@@ -28,15 +28,15 @@ public struct Compiler: Sendable {
         checkpoint path: String, output: String, progress: (Progress) -> Void = { _ in }
     ) throws(LatheError) -> CompilationReport {
         let checkpoint = try Checkpoint(path: path)
-        for file in checkpoint.weights.files { try Files.refuseSame(input: file.path, output: output) }
+        try checkOutput(output, isNoneOf: checkpoint.weights.files.map(\.path))
         let hash = SourceHash(files: checkpoint.weights.files.map(\.path))
         let job = try CompilationJob(
             checkpoint: checkpoint, format: weights, threads: threads, sourceHash: try hash.hexDigest())
-        let writer = try job.makeWriter(to: .file(output))
+        let writer = try job.makeWriter(to: .path(output))
         let tensors = try job.write(to: writer, progress: progress)
         _ = try writer.finish()
         return CompilationReport(
-            bytesBefore: checkpoint.weights.files.reduce(0) { $0 + $1.fileBytes }, bytesAfter: writer.totalBytes,
+            bytesBefore: checkpoint.weights.files.reduce(0) { $0 + $1.fileByteCount }, bytesAfter: writer.totalBytes,
             tensors: tensors)
     }
 
@@ -46,7 +46,7 @@ public struct Compiler: Sendable {
     ) throws(LatheError) -> MappedFile {
         let job = try CompilationJob(
             checkpoint: try Checkpoint(path: path), format: weights, threads: threads, sourceHash: nil)
-        let writer = try job.makeWriter(to: .memory)
+        let writer = try job.makeWriter(to: .memory(name: path))
         _ = try job.write(to: writer, progress: progress)
         return try writer.finish()!
     }

@@ -11,7 +11,7 @@ public final class LogitsWriter: Sendable {
 
     public init(path: String, tokens: Int, vocabularySize: Int) throws(LatheError) {
         let writer = try SafetensorsWriter(
-            destination: .path(path), tensors: [.init(name: "logits", dtype: .f32, shape: [tokens, vocabularySize])])
+            .path(path), tensors: [.init(name: "logits", dtype: .f32, shape: [tokens, vocabularySize])])
         state = Mutex(State(writer: writer))
     }
 

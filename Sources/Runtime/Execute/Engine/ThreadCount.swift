@@ -15,7 +15,7 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
     public var description: String { "\(count) (\(source))" }
 
     /// - Parameter requested: nil for max(1, min(affinity, ⌊cgroup quota⌋, physical cores)).
-    init(requested: Int?) throws(LatheError) {
+    package init(requested: Int?) throws(LatheError) {
         if let requested {
             guard (1...1024).contains(requested) else {
                 throw LatheError(.invalidRequest, "\(requested) threads were asked; 1 to 1024 are possible.")
@@ -32,7 +32,7 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
 
     /// Threads of one core share its arithmetic units, so hyperthreads are not counted.
     private static func physicalCores() -> Int? {
-        guard let text = readText("/proc/cpuinfo") else { return nil }
+        guard let text = Files.readKernelText("/proc/cpuinfo") else { return nil }
         var cores: Set<String> = []
         var package = ""
         for line in text.split(separator: "\n") {
@@ -45,7 +45,7 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
     }
 
     private static func affinity() -> Int? {
-        guard let text = readText("/proc/self/status"),
+        guard let text = Files.readKernelText("/proc/self/status"),
             let line = text.split(separator: "\n").first(where: { $0.hasPrefix("Cpus_allowed_list:") })
         else { return nil }
         return parseCPUList(line.dropFirst("Cpus_allowed_list:".count))
@@ -64,7 +64,7 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
 
     /// CPUs that the control group may use, over all of its ancestors; nil where nothing limits it.
     private static func cgroupQuota() -> Double? {
-        guard let membership = readText("/proc/self/cgroup") else { return nil }
+        guard let membership = Files.readKernelText("/proc/self/cgroup") else { return nil }
         var quotas: [Double] = []
         for line in membership.split(separator: "\n") {
             let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
@@ -83,13 +83,13 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
     }
 
     private static func quotaV2(_ folder: String) -> Double? {
-        guard let fields = readText("\(folder)/cpu.max")?.split(whereSeparator: \.isWhitespace), fields.count == 2
+        guard let fields = Files.readKernelText("\(folder)/cpu.max")?.split(whereSeparator: \.isWhitespace), fields.count == 2
         else { return nil }
         return parseQuota(String(fields[0]), period: String(fields[1]))
     }
 
     private static func quotaV1(_ folder: String) -> Double? {
-        guard let quota = readText("\(folder)/cpu.cfs_quota_us"), let period = readText("\(folder)/cpu.cfs_period_us")
+        guard let quota = Files.readKernelText("\(folder)/cpu.cfs_quota_us"), let period = Files.readKernelText("\(folder)/cpu.cfs_period_us")
         else { return nil }
         return parseQuota(quota.filter { !$0.isWhitespace }, period: period.filter { !$0.isWhitespace })
     }
@@ -98,10 +98,5 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
     static func parseQuota(_ quota: String, period: String) -> Double? {
         guard let quota = Double(quota), let period = Double(period), quota > 0, period > 0 else { return nil }
         return quota / period
-    }
-
-    private static func readText(_ path: String) -> String? {
-        guard let bytes = try? Files.read(path) else { return nil }
-        return String(decoding: bytes.array(), as: UTF8.self)
     }
 }

@@ -79,7 +79,7 @@ final class GenerationRequest: Request, @unchecked Sendable {
         self.continuation = continuation
         sampler = Sampler(options: options, seed: seed)
         sampler.observe(tokens)
-        decoder = tokenizer?.streamingDecoder()
+        decoder = tokenizer.map(StreamingDecoder.init)
         stops = StopMatcher(options.stop)
         super.init(timeline: timeline, tokens: tokens)
     }

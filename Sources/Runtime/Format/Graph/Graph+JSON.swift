@@ -76,36 +76,44 @@ extension EntryPoint {
     }
 }
 
+extension Operation.Kind {
+    /// The name under which the operation stands in a file.
+    package var name: String {
+        switch self {
+        case .embed: "embed"
+        case .layerNorm: "layer_norm"
+        case .linear: "linear"
+        case .slice: "slice"
+        case .attention: "attention"
+        case .activation(let activation): activation.rawValue
+        case .add: "add"
+        }
+    }
+
+    fileprivate var attributes: [(String, JSON)] {
+        switch self {
+        case .embed(let table, let positions):
+            [("table", .string(table))] + (positions.map { [("positions", .string($0))] } ?? [])
+        case .layerNorm(let scale, let shift, let epsilon):
+            [("scale", .string(scale)), ("shift", .string(shift)), ("epsilon", .number(epsilon))]
+        case .linear(let weight, let bias):
+            [("weight", .string(weight))] + (bias.map { [("bias", .string($0))] } ?? [])
+        case .slice(let start, let width):
+            [("start", .number(start)), ("width", .number(width))]
+        case .attention(let layer, let heads, let headDimension, let scale):
+            [
+                ("layer", .number(layer)), ("heads", .number(heads)), ("head_dimension", .number(headDimension)),
+                ("scale", .number(scale)),
+            ]
+        case .activation, .add: []
+        }
+    }
+}
+
 extension Operation {
     fileprivate var json: JSON {
-        var members: [(String, JSON)]
-        switch kind {
-        case .embed(let table, let positions):
-            members = [("op", .string("embed")), ("table", .string(table))]
-            if let positions { members.append(("positions", .string(positions))) }
-        case .layerNorm(let scale, let shift, let epsilon):
-            members = [
-                ("op", .string("layer_norm")), ("scale", .string(scale)), ("shift", .string(shift)),
-                ("epsilon", .number(epsilon)),
-            ]
-        case .linear(let weight, let bias):
-            members = [("op", .string("linear")), ("weight", .string(weight))]
-            if let bias { members.append(("bias", .string(bias))) }
-        case .slice(let start, let width):
-            members = [("op", .string("slice")), ("start", .number(start)), ("width", .number(width))]
-        case .attention(let layer, let heads, let headDimension, let scale):
-            members = [
-                ("op", .string("attention")), ("layer", .number(layer)), ("heads", .number(heads)),
-                ("head_dimension", .number(headDimension)), ("scale", .number(scale)),
-            ]
-        case .activation(let activation):
-            members = [("op", .string(activation.rawValue))]
-        case .add:
-            members = [("op", .string("add"))]
-        }
-        members.append(("inputs", .array(inputs.map(JSON.number))))
-        members.append(("output", .number(output)))
-        return .object(JSONObject(members))
+        let edges: [(String, JSON)] = [("inputs", .array(inputs.map(JSON.number))), ("output", .number(output))]
+        return .object(JSONObject([("op", .string(kind.name))] + kind.attributes + edges))
     }
 
     fileprivate init(json: JSON, source: String) throws(LatheError) {

@@ -28,9 +28,7 @@ struct Score: AsyncParsableCommand {
         let session = try engine.makeSession()
         let scores: [TokenScore]
         if let logits {
-            for file in [input.file, self.model.model] {
-                if let file { try Files.refuseSame(input: file, output: logits) }
-            }
+            try checkOutput(logits, isNoneOf: [input.file, self.model.model].compactMap { $0 })
             let writer = try LogitsWriter(
                 path: logits, tokens: tokens.count, vocabularySize: model.configuration.vocabularySize)
             scores = try await session.score(tokens, onLogits: writer.receive)

@@ -93,5 +93,5 @@ func parseTokenIDs(_ list: String) throws(LatheError) -> [Int32] {
 }
 
 func readFile(_ path: String) throws(LatheError) -> [UInt8] {
-    try InputFile.open(path: path).readAll().array()
+    try Files.read(path).array()
 }

@@ -1,0 +1,22 @@
+/// Small questions about paths, and whole small files.
+package enum Files {
+    package static func exists(_ path: String) -> Bool { (try? FileStatus.of(path: path)) != nil }
+
+    package static func isDirectory(_ path: String) -> Bool { (try? FileStatus.of(path: path))?.kind == .directory }
+
+    /// All bytes of the regular file at `path`.
+    package static func read(_ path: String) throws(LatheError) -> ByteView {
+        try InputFile.open(path: path).readAll()
+    }
+
+    /// The beginning of a file of the kernel's (in /proc or /sys), whose size is not known before it is read; nil where
+    /// there is none.
+    package static func readKernelText(_ path: String) -> String? {
+        guard let file = try? InputFile.open(path: path) else { return nil }
+        let buffer = AlignedBuffer(byteCount: 1 << 20)
+        guard let count = try? file.descriptor.read(offset: 0, count: buffer.byteCount, into: buffer, at: 0) else {
+            return nil
+        }
+        return String(decoding: buffer.view.slice(offset: 0, count: count).array(), as: UTF8.self)
+    }
+}

@@ -1,0 +1,86 @@
+import LatheCompiler
+public import LatheFormat
+
+/// What a file or folder holds, without reading a weight.
+public struct Inspection {
+    public enum Kind: String, Sendable {
+        case lathe, safetensors, checkpoint
+    }
+
+    public struct Tensor: Sendable {
+        public let name: String
+        public let dtype: String
+        public let shape: [Int]
+        public let bytes: Int
+    }
+
+    public let kind: Kind
+    /// The model's configuration: of a checkpoint, config.json as it stands. Null for a safetensors file.
+    package let configuration: JSON
+    /// How a `.lathe` file was made, else null.
+    package let recipe: JSON
+    public let tensors: [Tensor]
+    public let fileBytes: Int
+    /// Of a `.lathe` file: how often each operation stands in the entry point `decode`.
+    public let operations: [(count: Int, name: String)]
+
+    public init(path: String) throws(LatheError) {
+        if Files.isDirectory(path) {
+            let checkpoint = try Checkpoint(path: path)
+            kind = .checkpoint
+            configuration = .object(checkpoint.configuration)
+            recipe = .null
+            tensors = checkpoint.weights.files.flatMap { $0.tensors.map(Tensor.init) }
+            fileBytes = checkpoint.weights.files.reduce(0) { $0 + $1.fileByteCount }
+            operations = []
+            return
+        }
+        let file = try SafetensorsFile.open(path: path)
+        fileBytes = file.fileByteCount
+        tensors = file.tensors.map(Tensor.init)
+        guard file.metadata["lathe.version"] != nil else {
+            kind = .safetensors
+            (configuration, recipe) = (.null, .null)
+            operations = []
+            return
+        }
+        let model = try ModelFile.open(path: path, verify: false)
+        kind = .lathe
+        configuration = model.configuration.json
+        recipe = model.recipe
+        operations = Self.count(model.graph)
+    }
+
+    package var json: JSON {
+        [
+            "kind": .string(kind.rawValue), "configuration": configuration, "recipe": recipe,
+            "tensors": .array(
+                tensors.map {
+                    [
+                        "name": .string($0.name), "dtype": .string($0.dtype),
+                        "shape": .array($0.shape.map(JSON.number)), "bytes": .number($0.bytes),
+                    ]
+                }),
+            "file_bytes": .number(fileBytes),
+        ]
+    }
+
+    private static func count(_ graph: Graph) -> [(Int, String)] {
+        var counts: [(Int, String)] = []
+        for operation in graph.entryPoint("decode")?.operations ?? [] {
+            let name = operation.kind.name
+            if let index = counts.firstIndex(where: { $0.1 == name }) {
+                counts[index].0 += 1
+            } else {
+                counts.append((1, name))
+            }
+        }
+        return counts
+    }
+}
+
+extension Inspection.Tensor {
+    fileprivate init(_ info: TensorInfo) {
+        self.init(name: info.name, dtype: info.dtype.rawValue, shape: info.shape, bytes: info.byteCount)
+    }
+}

@@ -1,0 +1,68 @@
+import LatheFormat
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+// The process's own streams and signals: the one file of the tools that calls the system.
+
+enum StandardOutput {
+    static func write(_ text: String) { writeAll(text, to: 1) }
+    static func print(_ text: String) { write(text + "\n") }
+    static func print(_ json: JSON) { print(json.serialized()) }
+}
+
+enum StandardError {
+    static func write(_ text: String) { writeAll(text, to: 2) }
+    static func print(_ text: String) { write(text + "\n") }
+    static let isTerminal = isatty(2) == 1
+}
+
+enum StandardInput {
+    /// Everything up to the end of the input, byte for byte.
+    static func readAll() throws(LatheError) -> [UInt8] {
+        var result: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = unsafe buffer.withUnsafeMutableBytes { unsafe read(0, $0.baseAddress, $0.count) }
+            if count < 0 && errno == EINTR { continue }
+            guard count >= 0 else { throw LatheError(.io, "Standard input cannot be read (error \(errno)).") }
+            if count == 0 { return result }
+            result += buffer[..<count]
+        }
+    }
+}
+
+private func writeAll(_ text: String, to descriptor: Int32) {
+    var text = text
+    text.withUTF8 { bytes in
+        var written = 0
+        while unsafe written < bytes.count {
+            let count = unsafe write(descriptor, bytes.baseAddress! + written, bytes.count - written)
+            if count < 0 && errno == EINTR { continue }
+            // A reader that went away ends the program as a pipe's end does elsewhere; there is nobody left to tell.
+            guard count > 0 else { exit(1) }
+            written += count
+        }
+    }
+}
+
+enum Interruption {
+    /// SIGINT ends the process with 130: temporary files of a conversion have no name yet, so nothing is left behind.
+    /// SIGBUS means that a mapped file became shorter under us; it ends with a sentence instead of a crash report.
+    static func install() {
+        unsafe signal(SIGINT) { _ in _exit(130) }
+        unsafe signal(SIGPIPE, SIG_IGN)
+        unsafe signal(SIGBUS) { _ in
+            // Only calls that a signal handler may make.
+            let message: StaticString =
+                "lathe: A mapped model file became shorter while it was in use; convert or copy it again.\n"
+            unsafe _ = write(2, message.utf8Start, message.utf8CodeUnitCount)
+            _exit(1)
+        }
+    }
+
+    static func exitProcess(_ code: Int32) -> Never { exit(code) }
+}
