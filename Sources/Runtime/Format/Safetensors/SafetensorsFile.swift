@@ -102,6 +102,14 @@ package final class SafetensorsFile: Sendable {
         }
     }
 
+    /// The length field and the JSON, as they stand in the file.
+    package func header() throws(LatheError) -> ByteView {
+        switch storage {
+        case .mapped(let file): return file.view.slice(offset: 0, count: headerByteCount)
+        case .file(let file): return try file.read(offset: 0, count: headerByteCount).view
+        }
+    }
+
     /// Gives the memory back that the kernel holds for a tensor that has been used up.
     package func dropPageCache(of tensor: TensorInfo) {
         switch storage {
