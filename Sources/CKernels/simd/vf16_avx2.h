@@ -98,6 +98,14 @@ VF16_FN vi16 vi16_load_s8(const int8_t *p) {
   __m128i bytes = _mm_loadu_si128((const __m128i *)p);
   return vi16_of(_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)));
 }
+// 16 int8 as four groups of four, 64 bytes apart, sign-extended: how a row lies in a T16 panel.
+VF16_FN vi16 vi16_load_s8_panel(const int8_t *p) {
+  int32_t words[4];
+  for (int j = 0; j < 4; j++) __builtin_memcpy(&words[j], p + 64 * j, 4);
+  return vi16_of(
+      _mm256_cvtepi8_epi32(_mm_set_epi32(0, 0, words[1], words[0])),
+      _mm256_cvtepi8_epi32(_mm_set_epi32(0, 0, words[3], words[2])));
+}
 // The sixteen values as int16, in order; each must lie in the range of int16.
 VF16_FN __m256i vi16_to_s16(vi16 x) {
   return _mm256_permute4x64_epi64(_mm256_packs_epi32(x.low, x.high), _MM_SHUFFLE(3, 1, 2, 0));
@@ -144,6 +152,8 @@ VF16_FN float vf16_lanes_min(vf16 x) {
   __m128 s2 = _mm_min_ps(s4, _mm_movehl_ps(s4, s4));
   return _mm_cvtss_f32(_mm_min_ss(s2, _mm_shuffle_ps(s2, s2, 1)));
 }
+
+VF16_FN int32_t vf16_round_one(float x) { return _mm_cvtss_si32(_mm_set_ss(x)); }
 
 #include "vf16_math.h"
 

@@ -47,6 +47,12 @@ VF16_FN vi16 vi16_clamp(vi16 x, int32_t low, int32_t high) {
   return _mm512_min_epi32(_mm512_max_epi32(x, _mm512_set1_epi32(low)), _mm512_set1_epi32(high));
 }
 VF16_FN vi16 vi16_load_s8(const int8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+// 16 int8 as four groups of four, 64 bytes apart, sign-extended: how a row lies in a T16 panel.
+VF16_FN vi16 vi16_load_s8_panel(const int8_t *p) {
+  int32_t words[4];
+  for (int j = 0; j < 4; j++) __builtin_memcpy(&words[j], p + 64 * j, 4);
+  return _mm512_cvtepi8_epi32(_mm_set_epi32(words[3], words[2], words[1], words[0]));
+}
 VF16_FN void vi16_store_u8(uint8_t *p, vi16 x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x)); }
 VF16_FN void vi16_store_s16(int16_t *p, vi16 x) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(x)); }
 
@@ -79,6 +85,8 @@ VF16_FN float vf16_lanes_min(vf16 x) {
   __m128 s2 = _mm_min_ps(s4, _mm_movehl_ps(s4, s4));
   return _mm_cvtss_f32(_mm_min_ss(s2, _mm_shuffle_ps(s2, s2, 1)));
 }
+
+VF16_FN int32_t vf16_round_one(float x) { return _mm_cvtss_si32(_mm_set_ss(x)); }
 
 #include "vf16_math.h"
 

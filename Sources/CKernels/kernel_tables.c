@@ -1,0 +1,121 @@
+// The kernels that exist, one line each. What is listed here is dispatched, tested and timed.
+//
+// Every table starts with its scalar definition and ascends: the last entry that a machine can run is its best.
+#include "CKernels.h"
+
+#include "linear_f32/linear_f32.h"
+#include "linear_qd8_qc8w/linear_qd8_qc8w.h"
+#include "quantize/quantize.h"
+#include "vector/vector.h"
+
+#define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
+#define AVX2 LATHE_CPU_AVX2
+#define AVX512 (LATHE_CPU_AVX2 | LATHE_CPU_AVX512)
+
+static bool can_run(uint32_t needed, uint32_t features) { return (needed & ~features) == 0; }
+
+// MARK: - Quantized activations
+
+#define QUANTIZE(isa, features) {#isa, features, {lathe_quantize_rows_u8_##isa, lathe_quantize_rows_i16_##isa}}
+
+static const lathe_quantize_kernel quantize_kernels[] = {
+    QUANTIZE(scalar, 0),
+#if defined(__x86_64__)
+    QUANTIZE(avx2, AVX2),
+    QUANTIZE(avx512, AVX512),
+#endif
+};
+
+const lathe_quantize_kernel *lathe_quantize_kernels(size_t *count) {
+  *count = COUNT_OF(quantize_kernels);
+  return quantize_kernels;
+}
+
+const lathe_quantize_kernel *lathe_quantize_select(uint32_t features) {
+  const lathe_quantize_kernel *best = quantize_kernels;
+  for (size_t i = 0; i < COUNT_OF(quantize_kernels); i++) {
+    if (can_run(quantize_kernels[i].features, features)) best = &quantize_kernels[i];
+  }
+  return best;
+}
+
+// MARK: - Linear layers
+
+#define LINEAR_QD8(isa, features, storage, minimum_rows) \
+  {#isa, features, storage, minimum_rows, lathe_linear_qd8_qc8w_##isa}
+
+static const lathe_linear_qd8_qc8w_kernel linear_qd8_qc8w_kernels[] = {
+    LINEAR_QD8(scalar, 0, LATHE_ACTIVATIONS_U8, 1),
+#if defined(__x86_64__)
+    LINEAR_QD8(avx2, AVX2, LATHE_ACTIVATIONS_I16_CENTERED, 1),
+    LINEAR_QD8(avxvnni, AVX2 | LATHE_CPU_AVXVNNI, LATHE_ACTIVATIONS_U8, 1),
+    LINEAR_QD8(avx512vnni, AVX512 | LATHE_CPU_AVX512VNNI, LATHE_ACTIVATIONS_U8, 1),
+    // Up to seven rows AVX-512-VNNI is as fast as memory gives weights, and tiles would be mostly empty.
+    LINEAR_QD8(amx, AVX512 | LATHE_CPU_AVX512VNNI | LATHE_CPU_AMX_INT8, LATHE_ACTIVATIONS_U8, 8),
+#endif
+};
+
+const lathe_linear_qd8_qc8w_kernel *lathe_linear_qd8_qc8w_kernels(size_t *count) {
+  *count = COUNT_OF(linear_qd8_qc8w_kernels);
+  return linear_qd8_qc8w_kernels;
+}
+
+const lathe_linear_qd8_qc8w_kernel *lathe_linear_qd8_qc8w_select(uint32_t features, size_t rows) {
+  const lathe_linear_qd8_qc8w_kernel *best = linear_qd8_qc8w_kernels;
+  for (size_t i = 0; i < COUNT_OF(linear_qd8_qc8w_kernels); i++) {
+    const lathe_linear_qd8_qc8w_kernel *kernel = &linear_qd8_qc8w_kernels[i];
+    if (can_run(kernel->features, features) && rows >= kernel->minimum_rows) best = kernel;
+  }
+  return best;
+}
+
+static const lathe_linear_f32_kernel linear_f32_kernels[] = {
+    {"scalar", 0, lathe_linear_f32_scalar},
+#if defined(__x86_64__)
+    {"avx2", AVX2, lathe_linear_f32_avx2},
+    {"avx512", AVX512, lathe_linear_f32_avx512},
+#endif
+};
+
+const lathe_linear_f32_kernel *lathe_linear_f32_kernels(size_t *count) {
+  *count = COUNT_OF(linear_f32_kernels);
+  return linear_f32_kernels;
+}
+
+const lathe_linear_f32_kernel *lathe_linear_f32_select(uint32_t features) {
+  const lathe_linear_f32_kernel *best = linear_f32_kernels;
+  for (size_t i = 0; i < COUNT_OF(linear_f32_kernels); i++) {
+    if (can_run(linear_f32_kernels[i].features, features)) best = &linear_f32_kernels[i];
+  }
+  return best;
+}
+
+// MARK: - Normalization, activation, attention, embedding
+
+#define VECTOR(isa, features)                                                                                \
+  {                                                                                                          \
+    #isa, features, lathe_layer_norm_##isa, lathe_activate_##isa, lathe_add_##isa, lathe_log_sum_exp_##isa,  \
+        lathe_kv_store_##isa, lathe_attention_##isa, lathe_embed_qc8w_##isa,                                 \
+        lathe_embed_f32_scalar /* one gathered element at a time on every instruction set */                 \
+  }
+
+static const lathe_vector_kernel vector_kernels[] = {
+    VECTOR(scalar, 0),
+#if defined(__x86_64__)
+    VECTOR(avx2, AVX2),
+    VECTOR(avx512, AVX512),
+#endif
+};
+
+const lathe_vector_kernel *lathe_vector_kernels(size_t *count) {
+  *count = COUNT_OF(vector_kernels);
+  return vector_kernels;
+}
+
+const lathe_vector_kernel *lathe_vector_select(uint32_t features) {
+  const lathe_vector_kernel *best = vector_kernels;
+  for (size_t i = 0; i < COUNT_OF(vector_kernels); i++) {
+    if (can_run(vector_kernels[i].features, features)) best = &vector_kernels[i];
+  }
+  return best;
+}

@@ -1,0 +1,158 @@
+// The definitions of the vector kernels: plain C, one element at a time, every sum in its canonical order.
+#pragma clang fp contract(off)
+#ifdef __FAST_MATH__
+#error "Lathe's results are defined by IEEE arithmetic: compile without -ffast-math."
+#endif
+
+#include "vector.h"
+
+#include <math.h>
+
+#include "../simd/math_scalar.h"
+
+// MARK: - Rows
+
+void lathe_layer_norm_scalar(
+    const float *x, size_t x_stride_bytes, size_t rows, size_t width, const float *gamma, const float *beta,
+    float epsilon, float *y, size_t y_stride_bytes) {
+  for (size_t i = 0; i < rows; i++) {
+    const float *in = lathe_row(x, i, x_stride_bytes);
+    float *out = lathe_row_mutable(y, i, y_stride_bytes);
+    float sums[16] = {0}, squares[16] = {0};
+    for (size_t j = 0; j < width; j++) sums[j % 16] += in[j];
+    const float mean = lathe_sum_lanes(sums) / (float)width;
+    for (size_t j = 0; j < width; j++) {
+      const float d = in[j] - mean;
+      squares[j % 16] = fmaf(d, d, squares[j % 16]);
+    }
+    const float variance = lathe_sum_lanes(squares) / (float)width;
+    const float r = 1.0f / sqrtf(variance + epsilon);
+    for (size_t j = 0; j < width; j++) out[j] = fmaf((in[j] - mean) * r, gamma[j], beta[j]);
+  }
+}
+
+void lathe_activate_scalar(const float *x, size_t count, lathe_epilogue activation, float *y) {
+  for (size_t i = 0; i < count; i++) y[i] = lathe_activate(activation, x[i]);
+}
+
+void lathe_add_scalar(const float *a, const float *b, size_t count, float *y) {
+  for (size_t i = 0; i < count; i++) y[i] = a[i] + b[i];
+}
+
+// Turns values into exp(value − greatest) in place and returns their sum, in 16 lanes by index.
+static float softmax_numerators(float *values, size_t count) {
+  float greatest = values[0], sums[16] = {0};
+  for (size_t i = 0; i < count; i++) greatest = lathe_max(values[i], greatest);
+  for (size_t i = 0; i < count; i++) {
+    values[i] = lathe_exp(values[i] - greatest);
+    sums[i % 16] += values[i];
+  }
+  return lathe_sum_lanes(sums);
+}
+
+float lathe_log_sum_exp_scalar(const float *x, size_t count) {
+  float greatest = x[0], sums[16] = {0};
+  for (size_t i = 0; i < count; i++) greatest = lathe_max(x[i], greatest);
+  for (size_t i = 0; i < count; i++) sums[i % 16] += lathe_exp(x[i] - greatest);
+  return greatest + lathe_log(lathe_sum_lanes(sums));
+}
+
+// MARK: - Key-value cache
+
+static float load_element(lathe_kv_type type, const uint8_t *base, size_t index) {
+  return type == LATHE_KV_F16 ? lathe_float_from_half(((const uint16_t *)base)[index]) : ((const float *)base)[index];
+}
+
+static void store_element(lathe_kv_type type, uint8_t *base, size_t index, float x) {
+  if (type == LATHE_KV_F16) {
+    ((uint16_t *)base)[index] = lathe_half_from_float(x);
+  } else {
+    ((float *)base)[index] = x;
+  }
+}
+
+void lathe_kv_store_scalar(
+    const lathe_kv_head *head, size_t first_position, size_t rows, const float *keys, size_t key_stride_bytes,
+    const float *values, size_t value_stride_bytes) {
+  for (size_t i = 0; i < rows; i++) {
+    const size_t position = first_position + i;
+    const float *key = lathe_row(keys, i, key_stride_bytes), *value = lathe_row(values, i, value_stride_bytes);
+    uint8_t *k = lathe_kv_keys(head, position), *v = lathe_kv_values(head, position);
+    for (size_t d = 0; d < head->head_dim; d++) store_element(head->type, k, d * 16 + position % 16, key[d]);
+    for (size_t d = 0; d < lathe_round_up(head->head_dim, 16); d++) {
+      store_element(head->type, v, d, d < head->head_dim ? value[d] : 0.0f);
+    }
+  }
+}
+
+// MARK: - Attention
+
+size_t lathe_attention_scratch_floats(size_t positions, size_t head_dim) {
+  return lathe_attention_layout_of(positions, head_dim).all;
+}
+
+static float score(const lathe_kv_head *head, const float *query, float scale, size_t position) {
+  const uint8_t *keys = lathe_kv_keys(head, position);
+  float sum = 0;
+  for (size_t d = 0; d < head->head_dim; d++) {
+    sum = fmaf(query[d] * scale, load_element(head->type, keys, d * 16 + position % 16), sum);
+  }
+  return sum;
+}
+
+// Σ_t p(t)·v(t,d) of positions begin …< end, one chain.
+static float weighted_chain(const lathe_kv_head *head, const float *p, size_t d, size_t begin, size_t end) {
+  float sum = 0;
+  for (size_t t = begin; t < end; t++) sum = fmaf(p[t], load_element(head->type, lathe_kv_values(head, t), d), sum);
+  return sum;
+}
+
+void lathe_attention_scalar(const lathe_attention *operation) {
+  const lathe_kv_head *head = operation->head;
+  float *p = operation->scratch;
+  for (size_t i = 0; i < operation->rows; i++) {
+    const float *query = lathe_row(operation->queries, i, operation->query_stride_bytes);
+    float *output = lathe_row_mutable(operation->output, i, operation->output_stride_bytes);
+    const size_t positions = operation->first_position + i + 1;
+    for (size_t t = 0; t < positions; t++) p[t] = score(head, query, operation->scale, t);
+    const float inverse = 1.0f / softmax_numerators(p, positions);
+    for (size_t d = 0; d < head->head_dim; d++) {
+      float total = 0;
+      for (size_t begin = 0; begin < positions; begin += LATHE_ATTENTION_CHAIN) {
+        const size_t end = positions - begin < LATHE_ATTENTION_CHAIN ? positions : begin + LATHE_ATTENTION_CHAIN;
+        const float chain = weighted_chain(head, p, d, begin, end);
+        total = begin == 0 ? chain : total + chain;
+      }
+      output[d] = total * inverse;
+    }
+  }
+}
+
+// MARK: - Embedding
+
+void lathe_embed_qc8w_scalar(const lathe_embedding *operation) {
+  const size_t width = operation->width, depth = lathe_round_up(width, 64);
+  for (size_t i = 0; i < operation->rows; i++) {
+    const size_t n = (size_t)operation->ids[i];
+    const int8_t *panel = (const int8_t *)operation->table + n / 16 * depth * 16;
+    const float *position = operation->position_table ? lathe_row(
+        operation->position_table, (size_t)operation->positions[i], operation->position_stride_bytes) : NULL;
+    float *output = lathe_row_mutable(operation->output, i, operation->output_stride_bytes);
+    for (size_t k = 0; k < width; k++) {
+      const int8_t q = panel[k / 4 * 64 + n % 16 * 4 + k % 4];
+      output[k] = fmaf((float)q, operation->table_scales[n], position ? position[k] : 0.0f);
+    }
+  }
+}
+
+void lathe_embed_f32_scalar(const lathe_embedding *operation) {
+  const size_t width = operation->width;
+  for (size_t i = 0; i < operation->rows; i++) {
+    const size_t n = (size_t)operation->ids[i];
+    const float *panel = (const float *)operation->table + n / 16 * width * 16;
+    const float *position = operation->position_table ? lathe_row(
+        operation->position_table, (size_t)operation->positions[i], operation->position_stride_bytes) : NULL;
+    float *output = lathe_row_mutable(operation->output, i, operation->output_stride_bytes);
+    for (size_t k = 0; k < width; k++) output[k] = panel[k * 16 + n % 16] + (position ? position[k] : 0.0f);
+  }
+}
