@@ -7,11 +7,6 @@ import Testing
         try JSON.parse(Array(text.utf8), source: "test.json", maximumDepth: maximumDepth)
     }
 
-    private func error(of body: () throws(LatheError) -> Void) -> LatheError? {
-        do { try body() } catch { return error }
-        return nil
-    }
-
     // MARK: What is JSON
 
     @Test(
@@ -49,7 +44,7 @@ import Testing
         "{}{}", "[]\0", "\u{FEFF}{}", "/* c */ 1", "[1] // c", "\u{A0}1", "\u{B}1", "é",
     ])
     func refuses(text: String) {
-        let error = error { () throws(LatheError) in _ = try parse(text) }
+        let error = LatheFormatTests.error { () throws(LatheError) in _ = try parse(text) }
         #expect(error?.code == .corrupt)
         #expect(error?.message.contains("test.json") == true)
         #expect(error?.message.contains("at byte ") == true)
@@ -66,7 +61,7 @@ import Testing
     func refusesMalformedUTF8(sequence: [UInt8]) {
         let quote = UInt8(ascii: "\"")
         for bytes in [[quote] + sequence + [quote], [quote, 0x61] + sequence] {
-            let error = error { () throws(LatheError) in _ = try JSON.parse(bytes, source: "x") }
+            let error = LatheFormatTests.error { () throws(LatheError) in _ = try JSON.parse(bytes, source: "x") }
             #expect(error != nil)
         }
     }
@@ -84,13 +79,13 @@ import Testing
     // MARK: Errors say where
 
     @Test func errorsNameTheByte() {
-        let error = error { () throws(LatheError) in _ = try parse("{\"a\": [1, x]}") }
+        let error = LatheFormatTests.error { () throws(LatheError) in _ = try parse("{\"a\": [1, x]}") }
         #expect(error?.message == "test.json is not valid JSON: a JSON value should stand here, at byte 10.")
     }
 
     @Test func duplicateKeysAreRefusedByName() {
         for text in ["{\"a\":1,\"b\":2,\"a\":3}", "{\"a\":1,\"b\":2,\"\\u0061\":3}"] {
-            let error = error { () throws(LatheError) in _ = try parse(text) }
+            let error = LatheFormatTests.error { () throws(LatheError) in _ = try parse(text) }
             #expect(error?.message.contains("the key \"a\" occurs twice") == true)
             #expect(error?.message.contains("at byte 13.") == true)
         }
@@ -114,7 +109,7 @@ import Testing
         let keys = (0..<count).map { "\"key\($0)\":\($0)" }
         for repeated in Set([0, count / 2, count - 1]) {
             let text = "{" + (keys + ["\"key\(repeated)\":0"]).joined(separator: ",") + "}"
-            let error = error { () throws(LatheError) in _ = try parse(text) }
+            let error = LatheFormatTests.error { () throws(LatheError) in _ = try parse(text) }
             #expect(error?.message.contains("\"key\(repeated)\" occurs twice") == true)
         }
     }
@@ -149,7 +144,7 @@ import Testing
         #expect(read.utf8.count == 1_250_000 * 8)
         // A message stays short however long the key in it.
         let key = String(repeating: "k", count: 1_000_000)
-        let error = error { () throws(LatheError) in _ = try parse("{\"\(key)\":1,\"\(key)\":2}") }
+        let error = LatheFormatTests.error { () throws(LatheError) in _ = try parse("{\"\(key)\":1,\"\(key)\":2}") }
         #expect((error?.message.utf8.count ?? .max) < 300)
     }
 
@@ -194,7 +189,7 @@ import Testing
     ])
     func countsAreStrict(text: String) throws {
         let object = try parse("{\"n\":\(text)}").object(at: "t")
-        let error = error { () throws(LatheError) in _ = try object.int("n", in: "config.json") }
+        let error = LatheFormatTests.error { () throws(LatheError) in _ = try object.int("n", in: "config.json") }
         #expect(error?.message.hasPrefix("config.json: the field \"n\" is ") == true)
     }
 

@@ -25,4 +25,23 @@ package final class AlignedBuffer: @unchecked Sendable {
     ) throws(E) -> R {
         try unsafe body(UnsafeMutableRawBufferPointer(start: base, count: byteCount))
     }
+
+    /// The buffer as an array of numbers, for writing; bytes behind the last whole element are left out.
+    package func withMutableSpan<T: Numeric & BitwiseCopyable, R, E: Error>(
+        of type: T.Type, _ body: (inout MutableSpan<T>) throws(E) -> R
+    ) throws(E) -> R {
+        try unsafe withUnsafeMutableBytes { (bytes) throws(E) in
+            var span = unsafe MutableSpan<T>(_unsafeElements: bytes.bindMemory(to: T.self))
+            return try body(&span)
+        }
+    }
+
+    /// Stores a copy of `bytes` from byte `offset` on; traps if they do not fit.
+    package func copy(_ bytes: ByteView, at offset: Int) {
+        precondition(offset >= 0 && offset <= byteCount - bytes.count, "copy outside the buffer")
+        unsafe bytes.withUnsafeBytes { source in
+            guard let start = source.baseAddress else { return }
+            unsafe (base + offset).copyMemory(from: start, byteCount: source.count)
+        }
+    }
 }

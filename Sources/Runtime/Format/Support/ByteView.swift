@@ -43,6 +43,28 @@ package struct ByteView: @unchecked Sendable {
         return unsafe base.loadUnaligned(fromByteOffset: index * size, as: T.self)
     }
 
+    /// A view on a copy of `bytes`, aligned to 64 bytes.
+    package init(copying bytes: ByteView) {
+        let buffer = AlignedBuffer(byteCount: bytes.count)
+        buffer.copy(bytes, at: 0)
+        self = buffer.view
+    }
+
+    /// Whether the first byte's address suits elements of `T`.
+    package func isAligned<T>(to type: T.Type) -> Bool {
+        unsafe UInt(bitPattern: base) % UInt(MemoryLayout<T>.alignment) == 0
+    }
+
+    /// The view as an array of numbers in the machine's byte order; bytes behind the last whole element are left out. Traps
+    /// if it is not aligned for them.
+    package func withSpan<T: Numeric & BitwiseCopyable, R, E: Error>(
+        of type: T.Type, _ body: (Span<T>) throws(E) -> R
+    ) throws(E) -> R {
+        precondition(isAligned(to: type), "the view is not aligned for its elements")
+        return try unsafe body(
+            Span(_unsafeStart: base.assumingMemoryBound(to: T.self), count: count / MemoryLayout<T>.stride))
+    }
+
     package func withBytes<R, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {
         try unsafe body(RawSpan(_unsafeStart: base, byteCount: count))
     }
