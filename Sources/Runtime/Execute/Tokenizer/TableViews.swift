@@ -14,7 +14,7 @@ struct WordTable: Sendable {
         precondition(count >= 0 && count <= bytes.count / 4)
         let exact = bytes.slice(offset: 0, count: count * 4)
         // A file's tensors are aligned; a table from elsewhere is copied if it is not.
-        let aligned = unsafe exact.withUnsafeBytes { unsafe Int(bitPattern: $0.baseAddress) % 4 == 0 }
+        let aligned = unsafe exact.withUnsafeBytes { Int(bitPattern: $0.baseAddress) % 4 == 0 }
         self.bytes = aligned ? exact : ByteView(copying: exact.array())
         self.count = count
     }

@@ -1,0 +1,78 @@
+import FoundationEssentials
+package import LatheFormat
+
+/// Reads the tokenizer of a checkpoint folder and lays it out as flat tables.
+package enum TokenizerCompiler {
+    /// - Returns: nil if the folder holds no tokenizer at all.
+    /// - Throws: if it holds one that is damaged, or of a kind or with an option that this version does not do: byte-level
+    ///   BPE as GPT-2 has it, in `tokenizer.json` or in `vocab.json` and `merges.txt`.
+    package static func compile(folder: String) throws(LatheError) -> TokenizerTables? {
+        let files = TokenizerFiles(folder: folder)
+        let description: TokenizerDescription
+        if let json = try files.object("tokenizer.json") {
+            description = try TokenizerJSON(json, source: files.path("tokenizer.json")).description()
+        } else if files.exists("vocab.json") || files.exists("merges.txt") {
+            description = try VocabularyAndMerges(files: files).description()
+        } else {
+            for name in ["spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "vocab.txt"]
+            where files.exists(name) {
+                throw LatheError(
+                    .unsupported,
+                    "\(files.path(name)): only byte-level BPE tokenizers are supported; save the tokenizer as tokenizer.json "
+                        + "if it is one.")
+            }
+            return nil
+        }
+        return try TokenizerTableBuilder(description, limit: try vocabularyLimit(files)).tables()
+    }
+
+    /// The rows of the model's embedding, beyond which no id can be fed to it; nil if config.json does not say.
+    private static func vocabularyLimit(_ files: TokenizerFiles) throws(LatheError) -> Int? {
+        guard let configuration = try files.object("config.json") else { return nil }
+        return try configuration.intIfPresent("vocab_size", in: files.path("config.json"))
+    }
+}
+
+/// The files of a checkpoint folder, read whole.
+struct TokenizerFiles {
+    let folder: String
+
+    /// The largest published tokenizers take some 30 MB.
+    private static let maximumSize = 256 << 20
+
+    func path(_ name: String) -> String { folder.hasSuffix("/") ? folder + name : folder + "/" + name }
+
+    func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: path(name)) }
+
+    /// - Returns: nil if there is no such file.
+    func bytes(_ name: String) throws(LatheError) -> [UInt8]? {
+        guard exists(name) else { return nil }
+        let data: Data
+        do {
+            let attributes = try FileManager.default.attributesOfItem(atPath: path(name))
+            if let size = attributes[.size] as? Int, size > Self.maximumSize {
+                throw LatheError(.corrupt, "\(path(name)) has \(size) bytes; no tokenizer needs \(Self.maximumSize).")
+            }
+            data = try Data(contentsOf: URL(filePath: path(name)))
+        } catch let error as LatheError {
+            throw error
+        } catch {
+            throw LatheError(.io, "\(path(name)) cannot be read: \(error).")
+        }
+        let bytes = [UInt8](data)
+        if bytes.starts(with: "version https://git-lfs".utf8) {
+            throw LatheError(
+                .corrupt, "\(path(name)) is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository.")
+        }
+        if bytes.first == UInt8(ascii: "<") {
+            throw LatheError(.corrupt, "\(path(name)) looks like an HTML page saved under that name; download it again.")
+        }
+        return bytes
+    }
+
+    /// - Returns: nil if there is no such file.
+    func object(_ name: String) throws(LatheError) -> JSONObject? {
+        guard let bytes = try bytes(name) else { return nil }
+        return try JSON.parse(bytes, source: path(name)).object(at: path(name))
+    }
+}
