@@ -261,6 +261,13 @@ void lathe_parallel(size_t threads, void (*body)(void *context, size_t thread, s
 // if asked, and returns a value that depends on all of it. The roof of decode speed.
 uint64_t lathe_read_probe(const void *base, size_t bytes, bool prefetch, uint32_t features);
 
+// MARK: - Digest
+
+// The compression function of SHA-256 over whole blocks of 64 bytes; `state` opens with the standard's initial values.
+void lathe_sha256_blocks(uint32_t state[8], const void *data, size_t blocks);
+// The same by plain arithmetic: its definition.
+void lathe_sha256_blocks_portable(uint32_t state[8], const void *data, size_t blocks);
+
 #ifdef __cplusplus
 }
 #endif

@@ -30,9 +30,9 @@ struct CompilationJob {
             configuration: definition.configuration, graph: graph, recipe: .object(recipe), tokenizer: tokenizer)
     }
 
-    func makeWriter(to destination: LatheFileWriter.Destination) throws(LatheError) -> LatheFileWriter {
+    func makeWriter(to destination: AtomicFile.Destination) throws(LatheError) -> LatheFileWriter {
         try LatheFileWriter(
-            destination: destination, metadata: metadata,
+            destination, metadata: metadata,
             tensors: ModelFile.tensorDeclarations(graph: graph, tokenizer: tokenizer))
     }
 
@@ -41,13 +41,13 @@ struct CompilationJob {
     ) throws(LatheError) -> [CompilationReport.Tensor] {
         var report: [CompilationReport.Tensor] = []
         var completed = 0
-        let total = writer.totalBytes
+        let total = writer.byteCount
         for (source, parameter) in zip(definition.weights, graph.parameters) {
             progress(.init(tensor: source.name, completedBytes: completed, totalBytes: total))
             var written = 0
             var error = EncodingError()
             func write(_ bytes: ByteView) throws(LatheError) {
-                try writer.write(bytes)
+                try writer.writePiece(bytes)
                 written += bytes.count
             }
             switch source.role {

@@ -29,14 +29,14 @@ public struct Compiler: Sendable {
     ) throws(LatheError) -> CompilationReport {
         let checkpoint = try Checkpoint(path: path)
         try checkOutput(output, isNoneOf: checkpoint.weights.files.map(\.path))
-        let hash = SourceHash(files: checkpoint.weights.files.map(\.path))
         let job = try CompilationJob(
-            checkpoint: checkpoint, format: weights, threads: threads, sourceHash: try hash.hexDigest())
+            checkpoint: checkpoint, format: weights, threads: threads, 
+            sourceHash: try SHA256.hexDigest(of: checkpoint.weights.files))
         let writer = try job.makeWriter(to: .path(output))
         let tensors = try job.write(to: writer, progress: progress)
         _ = try writer.finish()
         return CompilationReport(
-            bytesBefore: checkpoint.weights.files.reduce(0) { $0 + $1.fileByteCount }, bytesAfter: writer.totalBytes,
+            bytesBefore: checkpoint.weights.files.reduce(0) { $0 + $1.fileByteCount }, bytesAfter: writer.byteCount,
             tensors: tensors)
     }
 

@@ -13,10 +13,3 @@ public enum ProcessMemory {
         return kilobytes * 1024
     }
 }
-
-extension Duration {
-    package var seconds: Double {
-        let (seconds, attoseconds) = components
-        return Double(seconds) + Double(attoseconds) * 1e-18
-    }
-}

@@ -15,9 +15,8 @@ extension GPT2 {
         let scalesAttentionByInverseLayer: Bool
         let tiesHead: Bool
 
-        init(_ checkpoint: Checkpoint) throws(LatheError) {
-            let object = checkpoint.configuration
-            let source = checkpoint.configurationPath
+        /// - Parameter source: the file that `object` came from, for messages.
+        init(_ object: JSONObject, source: String) throws(LatheError) {
             func size(_ key: String) throws(LatheError) -> Int {
                 let value = try object.int(key, in: source)
                 guard value >= 1 else { throw LatheError(.corrupt, "\(source): `\(key)` is \(value).") }

@@ -23,7 +23,7 @@ struct GPT2: Architecture {
 
     private init(_ checkpoint: Checkpoint) throws(LatheError) {
         self.checkpoint = checkpoint
-        settings = try Settings(checkpoint)
+        settings = try Settings(checkpoint.configuration, source: checkpoint.configurationPath)
         prefix = checkpoint.weights.names.contains { $0.hasPrefix("transformer.") } ? "transformer." : ""
     }
 

@@ -13,12 +13,12 @@ final class ComputeThread: Sendable {
 
     /// Starts `body`; a stack of 1 MB, since kernels keep their scratch elsewhere.
     init(_ body: @escaping @Sendable () -> Void) throws(LatheError) {
-        var attributes = unsafe pthread_attr_t()
+        var attributes = pthread_attr_t()
         unsafe pthread_attr_init(&attributes)
         unsafe pthread_attr_setstacksize(&attributes, 1 << 20)
         defer { unsafe pthread_attr_destroy(&attributes) }
-        var handle = unsafe pthread_t(bitPattern: 0)
-        let box = Unmanaged.passRetained(Body(body))
+        var handle = pthread_t()
+        let box = unsafe Unmanaged.passRetained(Body(body))
         let result = unsafe pthread_create(
             &handle, &attributes,
             { context in
@@ -29,12 +29,12 @@ final class ComputeThread: Sendable {
             unsafe box.release()
             throw LatheError(.io, "The compute thread could not be started (error \(result)).")
         }
-        self.handle = unsafe handle
+        self.handle = handle
     }
 
-    func join() { unsafe pthread_join(handle, nil) }
-    func detach() { unsafe pthread_detach(handle) }
-    var isCurrent: Bool { unsafe pthread_equal(pthread_self(), handle) != 0 }
+    func join() { _ = pthread_join(handle, nil) }
+    func detach() { pthread_detach(handle) }
+    var isCurrent: Bool { pthread_equal(pthread_self(), handle) != 0 }
 
     private final class Body: Sendable {
         let run: @Sendable () -> Void

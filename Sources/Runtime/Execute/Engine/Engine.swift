@@ -93,8 +93,4 @@ public final class Engine: Sendable {
 
     func unreserveSession() { sessions.subtract(1, ordering: .relaxed) }
 
-    /// The names of the kernels that run one row and `prefillRows` rows, by family.
-    package func kernelNames(prefillRows: Int = 512) -> [(family: String, name: String)] {
-        KernelNames.selected(features: instructionSet.features, prefillRows: prefillRows)
-    }
 }

@@ -5,6 +5,7 @@ import LatheFormat
 // outputs. Which thread computes an output never changes it.
 extension Executor {
     /// What `perform` does, set before the team enters.
+    @unsafe
     enum Work {
         case idle
         case layerNorm(scale: Int, shift: Int, epsilon: Float, input: ExecutionPlan.Place, output: ExecutionPlan.Place)
@@ -16,6 +17,7 @@ extension Executor {
             output: ExecutionPlan.Place)
         case activation(lathe_epilogue, input: ExecutionPlan.Place, output: ExecutionPlan.Place)
         case add(ExecutionPlan.Place, ExecutionPlan.Place, output: ExecutionPlan.Place)
+        case probe(prefetch: Bool)
     }
 
     /// From this many rows on, work on rows is worth a region of the thread team (about a microsecond).
@@ -87,7 +89,7 @@ extension Executor {
         let residualStride = linear.residual.map { strideBytes($0) } ?? 0
         let bias = unsafe linear.bias.map { unsafe weights[$0].floats }
         let epilogue = linear.activation.map(Self.epilogue) ?? LATHE_EPILOGUE_NONE
-        switch weight.encoding {
+        switch unsafe weight.encoding {
         case .qc8w:
             let kernel = unsafe lathe_linear_qd8_qc8w_select(features, rows)!
             let storage = unsafe kernel.pointee.storage
@@ -155,6 +157,8 @@ extension Executor {
                 unsafe vector.pointee.add(
                     address(a, row: row), address(b, row: row), a.width, address(output, row: row))
             }
+        case .probe(let prefetch):
+            performProbe(prefetch: prefetch, thread: thread, threads: threads)
         }
     }
 
@@ -185,6 +189,39 @@ extension Executor {
                 unsafe vector.pointee.attention(&attention)
             }
         }
+    }
+
+    // MARK: The read probe
+
+    /// Bytes a second at which the team reads the weights that a decode step reads, in place: the roof of decode speed.
+    /// The better of a plain and a prefetching pass.
+    func readBandwidth() -> Double {
+        let clock = ContinuousClock()
+        var best = 0.0
+        for prefetch in [false, true] {
+            let start = clock.now
+            unsafe enter(.probe(prefetch: prefetch), threads: threads)
+            best = max(best, Double(stepWeightBytes) / (clock.now - start).seconds)
+        }
+        return best
+    }
+
+    /// Reads this thread's share of the bytes, and keeps what depends on them.
+    private func performProbe(prefetch: Bool, thread: Int, threads: Int) {
+        let mine = share(stepWeightBytes / 64, thread, threads)
+        var start = 0
+        var sum: UInt64 = 0
+        for unsafe region in unsafe probeRegions {
+            let lines = region.count / 64
+            let first = max(mine.lowerBound, start)
+            let end = min(mine.upperBound, start + lines)
+            if first < end {
+                unsafe sum &+= lathe_read_probe(
+                    region.baseAddress! + (first - start) * 64, (end - first) * 64, prefetch, lathe_cpu_features())
+            }
+            start += lines
+        }
+        unsafe probeSums[thread] &+= sum
     }
 
     // MARK: Addresses and shares

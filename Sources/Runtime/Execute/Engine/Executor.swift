@@ -41,6 +41,12 @@ final class Executor: @unchecked Sendable {
     let logits: UnsafeMutablePointer<Float>
     /// Logits rows start on cache lines.
     let logitsStride: Int
+    /// What the read probe read, one sum a thread, so that no compiler drops the reading.
+    let probeSums: UnsafeMutablePointer<UInt64>
+    /// The weights that a decode step reads whole: every matrix and its scales, merged where they lie side by side.
+    let probeRegions: [UnsafeRawBufferPointer]
+    /// Their bytes.
+    let stepWeightBytes: Int
     private let storage: [AlignedBuffer]
     /// Bytes of everything above.
     let arenaBytes: Int
@@ -50,8 +56,9 @@ final class Executor: @unchecked Sendable {
     var rowCount = 0
     /// Rows of the linear operation in progress: `rowCount`, or fewer at the head.
     var linearRows = 0
-    var work: Work = .idle
+    var work: Work = unsafe .idle
 
+    @unsafe
     struct ArenaBuffer {
         let base: UnsafeMutablePointer<Float>
         /// Floats from one row to the next.
@@ -69,9 +76,9 @@ final class Executor: @unchecked Sendable {
         self.threads = threads
         self.features = features
         plan = ExecutionPlan(graph: file.graph)
-        var weights: [BoundParameter] = []
-        for parameter in file.graph.parameters { unsafe weights.append(try BoundParameter(parameter, in: file)) }
-        unsafe self.weights = weights
+        unsafe weights = try file.graph.parameters.map { (parameter) throws(LatheError) in
+            unsafe try BoundParameter(parameter, in: file)
+        }
         unsafe vector = lathe_vector_select(features)
 
         var storage: [AlignedBuffer] = []
@@ -96,8 +103,26 @@ final class Executor: @unchecked Sendable {
         unsafe headInput = allocate(Float.self, maximumLogitRows * headInputStride)
         logitsStride = configuration.vocabularySize.roundedUp(to: 16)
         unsafe logits = allocate(Float.self, maximumLogitRows * logitsStride)
+        unsafe probeSums = allocate(UInt64.self, threads)
+        unsafe probeRegions = Self.regions(readBy: plan, of: weights)
+        stepWeightBytes = unsafe probeRegions.reduce(0) { $0 + $1.count }
         self.storage = storage
         arenaBytes = storage.reduce(0) { $0 + $1.byteCount }
+    }
+
+    private static func regions(readBy plan: ExecutionPlan, of weights: [BoundParameter]) -> [UnsafeRawBufferPointer] {
+        var read: Set<Int> = [plan.head.weight]
+        for case .linear(let linear) in plan.steps { read.insert(linear.weight) }
+        var regions: [UnsafeRawBufferPointer] = unsafe []
+        for unsafe part in unsafe read.sorted().flatMap({ unsafe weights[$0].parts }) {
+            if let last = unsafe regions.last, unsafe last.baseAddress! + last.count == part.baseAddress! {
+                unsafe regions[regions.count - 1] = UnsafeRawBufferPointer(
+                    start: last.baseAddress!, count: last.count + part.count)
+            } else {
+                unsafe regions.append(part)
+            }
+        }
+        return unsafe regions
     }
 
     // MARK: A step
@@ -152,6 +177,7 @@ final class Executor: @unchecked Sendable {
 }
 
 /// A parameter's tensors, found in the file and checked: what kernels are given.
+@unsafe
 struct BoundParameter {
     let shape: [Int]
     let encoding: WeightEncoding
@@ -162,17 +188,19 @@ struct BoundParameter {
     let scales: UnsafePointer<Float>?
     let columnSums: UnsafePointer<Int32>?
 
+    /// The bytes of each part; they stay where they are while this parameter lives.
+    var parts: [UnsafeRawBufferPointer] { unsafe views.map { view in unsafe view.withUnsafeBytes { unsafe $0 } } }
     var floats: UnsafePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
 
     init(_ parameter: Parameter, in file: ModelFile) throws(LatheError) {
-        shape = parameter.shape
-        encoding = parameter.encoding
+        unsafe shape = parameter.shape
+        unsafe encoding = parameter.encoding
         var views: [ByteView] = []
         for part in parameter.parts { views.append(try file.bytes(of: part)) }
-        self.views = views
-        let addresses = views.map { view in unsafe view.withUnsafeBytes { unsafe $0.baseAddress! } }
+        unsafe self.views = views
+        let addresses = unsafe views.map { view in unsafe view.withUnsafeBytes { $0.baseAddress! } }
         unsafe base = addresses[0]
-        let isQuantized = encoding == .qc8w
+        let isQuantized = parameter.encoding == .qc8w
         unsafe scales = isQuantized ? addresses[1].assumingMemoryBound(to: Float.self) : nil
         unsafe columnSums = isQuantized ? addresses[2].assumingMemoryBound(to: Int32.self) : nil
     }

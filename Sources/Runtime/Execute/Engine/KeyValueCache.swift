@@ -1,5 +1,5 @@
 import CKernels
-import LatheFormat
+package import LatheFormat
 
 /// How keys and values are kept between tokens.
 public enum KeyValueType: String, Sendable, Hashable, CaseIterable {
@@ -32,6 +32,9 @@ package struct KeyValueLayout: Sendable, Hashable {
     private var layerBytes: Int { headCount * (keyBytes + valueBytes) }
     /// 64-byte aligned, since 64 tokens are.
     package var blockBytes: Int { layerCount * layerBytes }
+
+    /// Keys and values of one token, without padding.
+    package var tokenBytes: Int { 2 * layerCount * headCount * headDimension * type.elementBytes }
 
     package func keyOffset(layer: Int, head: Int) -> Int { layer * layerBytes + head * keyBytes }
     package func valueOffset(layer: Int, head: Int) -> Int {
@@ -81,7 +84,7 @@ final class BlockTable {
     let pointer: UnsafePointer<UnsafeMutablePointer<UInt8>?>
 
     init(capacity: Int) {
-        addresses = AlignedBuffer(byteCount: capacity * MemoryLayout<UnsafeMutablePointer<UInt8>?>.stride)
+        addresses = AlignedBuffer(byteCount: capacity * MemoryLayout<UInt>.stride)
         unsafe pointer = addresses.withUnsafeMutableBytes {
             unsafe UnsafePointer($0.baseAddress!.assumingMemoryBound(to: UnsafeMutablePointer<UInt8>?.self))
         }
@@ -91,7 +94,7 @@ final class BlockTable {
     @unsafe
     fileprivate func append(_ block: Int, address: UnsafeMutablePointer<UInt8>) {
         unsafe addresses.withUnsafeMutableBytes { bytes in
-            unsafe bytes.assumingMemoryBound(to: UnsafeMutablePointer<UInt8>?.self)[blocks.count] = address
+            unsafe bytes.assumingMemoryBound(to: UnsafeMutablePointer<UInt8>?.self)[blocks.count] = unsafe address
         }
         blocks.append(block)
     }

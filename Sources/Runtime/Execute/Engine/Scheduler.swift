@@ -8,6 +8,7 @@ final class Scheduler: Sendable {
     private struct Inbox {
         var requests: [Request] = []
         var released: [Timeline] = []
+        var jobs: [@Sendable (Executor) -> Void] = []
         var isShutDown = false
     }
 
@@ -24,6 +25,8 @@ final class Scheduler: Sendable {
         self.tokenizer = tokenizer
     }
 
+    var stepWeightBytes: Int { executor.stepWeightBytes }
+
     // MARK: From any thread
 
     func submit(_ request: Request) {
@@ -32,6 +35,12 @@ final class Scheduler: Sendable {
             return inbox.isShutDown
         }
         if isShutDown { request.fail(Self.shutDownError) } else { wakeup.signal() }
+    }
+
+    /// Runs `job` on the compute thread, between two steps.
+    func submit(job: @escaping @Sendable (Executor) -> Void) {
+        inbox.withLock { $0.jobs.append(job) }
+        wakeup.signal()
     }
 
     /// Gives a session's blocks back to the pool.
@@ -54,13 +63,14 @@ final class Scheduler: Sendable {
         var active: [Request] = []
         while true {
             if active.isEmpty { wakeup.wait() }
-            let (arrived, released, isShutDown) = inbox.withLock { inbox in
-                defer { (inbox.requests, inbox.released) = ([], []) }
-                return (inbox.requests, inbox.released, inbox.isShutDown)
+            let news = inbox.withLock { inbox in
+                defer { (inbox.requests, inbox.released, inbox.jobs) = ([], [], []) }
+                return inbox
             }
-            for timeline in released { executor.cache.release(timeline.table) }
-            active += arrived
-            if isShutDown {
+            for timeline in news.released { executor.cache.release(timeline.table) }
+            for job in news.jobs { job(executor) }
+            active += news.requests
+            if news.isShutDown {
                 for request in active { request.fail(Self.shutDownError) }
                 return
             }

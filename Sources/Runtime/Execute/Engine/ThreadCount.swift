@@ -1,4 +1,4 @@
-public import LatheFormat
+package import LatheFormat
 
 #if canImport(Glibc)
     import Glibc
@@ -55,8 +55,8 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
     static func parseCPUList(_ list: some StringProtocol) -> Int? {
         var count = 0
         for part in list.split(separator: ",") {
-            let ends = part.split(separator: "-").map { Int($0.filter { !$0.isWhitespace }) }
-            guard let first = ends.first ?? nil, let last = ends.last ?? nil, last >= first else { return nil }
+            let ends = part.split(separator: "-").compactMap { Int(String($0.filter { !$0.isWhitespace })) }
+            guard let first = ends.first, let last = ends.last, last >= first else { return nil }
             count += last - first + 1
         }
         return count > 0 ? count : nil

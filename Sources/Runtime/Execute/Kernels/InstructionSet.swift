@@ -1,6 +1,12 @@
 import CKernels
 public import LatheFormat
 
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
 /// The instruction-set level that kernels are chosen by. Results are the same bits on each.
 @safe
 public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
@@ -11,10 +17,11 @@ public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
 
     public var description: String { name }
 
+    @unsafe
     private init(_ level: lathe_isa_level) {
         name = unsafe String(cString: level.name)
         // A level is a ceiling: of what it allows, what the machine has.
-        features = level.allowed & lathe_cpu_features()
+        features = unsafe level.allowed & lathe_cpu_features()
     }
 
     /// The levels that this machine has, ascending.
@@ -22,15 +29,15 @@ public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
         var count = 0
         let levels = unsafe lathe_isa_levels(&count)
         return unsafe UnsafeBufferPointer(start: levels, count: count)
-            .filter { $0.required & ~lathe_cpu_features() == 0 }
-            .map { InstructionSet($0) }
+            .filter { unsafe $0.required & ~lathe_cpu_features() == 0 }
+            .map { unsafe InstructionSet($0) }
     }()
 
     /// The machine's best level, or the one that `LATHE_ISA` (or `name`) lowers it to.
     ///
     /// - Throws: `unsupported` where the name is unknown or beyond this machine; the message lists those available.
     public static func selected(_ name: String? = nil) throws(LatheError) -> InstructionSet {
-        guard let name = name ?? environmentValue("LATHE_ISA") else {
+        guard let name = name ?? Self.environmentName() else {
             return unsafe InstructionSet(lathe_isa_best().pointee)
         }
         guard let level = available.first(where: { $0.name == name }) else {
@@ -39,5 +46,22 @@ public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
                 "LATHE_ISA=\(name): this machine has no such level; it has \(available.map(\.name).joined(separator: ", ")).")
         }
         return level
+    }
+
+    private static func environmentName() -> String? {
+        guard let value = unsafe getenv("LATHE_ISA"), unsafe value.pointee != 0 else { return nil }
+        return unsafe String(cString: value)
+    }
+
+    /// The kernels that run at this level, by family; the linear layers' for one row and for many.
+    package var kernelNames: [(family: String, name: String)] {
+        func name(_ pointer: UnsafePointer<CChar>) -> String { unsafe String(cString: pointer) }
+        return unsafe [
+            ("linear_qd8_qc8w_decode", name(lathe_linear_qd8_qc8w_select(features, 1).pointee.name)),
+            ("linear_qd8_qc8w_prefill", name(lathe_linear_qd8_qc8w_select(features, 512).pointee.name)),
+            ("linear_f32", name(lathe_linear_f32_select(features).pointee.name)),
+            ("quantize", name(lathe_quantize_select(features).pointee.name)),
+            ("vector", name(lathe_vector_select(features).pointee.name)),
+        ]
     }
 }

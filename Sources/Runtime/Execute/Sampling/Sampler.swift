@@ -44,7 +44,8 @@ struct Sampler {
             let logit = penalized[Int(id)]
             penalized[Int(id)] = logit > 0 ? logit / options.repetitionPenalty : logit * options.repetitionPenalty
         }
-        return try choose(penalized.span)
+        let values = penalized
+        return try choose(values.span)
     }
 
     private mutating func choose(_ logits: Span<Float>) throws(LatheError) -> Int32 {

@@ -1,4 +1,4 @@
-public import LatheFormat
+import LatheFormat
 
 /// How to continue a prompt. The defaults are greedy: the likeliest token each time.
 public struct GenerationOptions: Sendable, Hashable {

@@ -9,6 +9,16 @@ package enum Files {
         try InputFile.open(path: path).readAll()
     }
 
+    /// Makes the folder at `path`, with the folders above it, where they do not exist yet.
+    package static func createDirectory(_ path: String) throws(LatheError) {
+        try checkPath(path)
+        guard !isDirectory(path) else { return }
+        if let slash = path.lastIndex(of: "/"), slash != path.startIndex {
+            try createDirectory(String(path[..<slash]))
+        }
+        try attempting("make the folder \(quoted(path))") { () throws(SystemFailure) in try makeDirectory(path) }
+    }
+
     /// The beginning of a file of the kernel's (in /proc or /sys), whose size is not known before it is read; nil where
     /// there is none.
     package static func readKernelText(_ path: String) -> String? {

@@ -214,3 +214,8 @@ struct FileDescriptor: ~Copyable, Sendable {
         return UnsafeRawPointer(base)
     }
 }
+
+/// Makes one folder; one that is there already is no failure.
+func makeDirectory(_ path: String) throws(SystemFailure) {
+    if unsafe mkdir(path, 0o777) != 0 && errno != EEXIST { throw .last }
+}

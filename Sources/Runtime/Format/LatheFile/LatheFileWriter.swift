@@ -45,6 +45,9 @@ package final class LatheFileWriter {
         finishTensors()
     }
 
+    /// Size of the finished file.
+    package var byteCount: Int { tensors.reduce(headerByteCount) { $0 + $1.byteCount } }
+
     // MARK: Tensors
 
     /// All bytes of the next tensor; traps if their number is not the declared one.

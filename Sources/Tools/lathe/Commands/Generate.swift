@@ -1,6 +1,7 @@
 import ArgumentParser
 import Lathe
 import LatheFormat
+import LatheWorkbench
 
 struct Generate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Continue a text.")
@@ -28,6 +29,8 @@ struct Generate: AsyncParsableCommand {
     var stop: [String] = []
     @Flag(help: "Print one JSON object instead of the text.")
     var json = false
+
+    func validate() throws { try model.requireOneThreadCount() }
 
     func run() async throws {
         let model = try model.loadModel()
@@ -84,7 +87,7 @@ struct Generate: AsyncParsableCommand {
         }
         guard let tokenizer = model.tokenizer else { throw missingTokenizer(self.model.model) }
         if let prompt { return tokenizer.encode(prompt) }
-        return try tokenizer.encode(bytes: try StandardInput.readAll(), source: "stdin")
+        return try tokenizer.encode(bytes: try StandardInput.readAll())
     }
 
     private func printJSON(

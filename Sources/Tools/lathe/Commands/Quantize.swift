@@ -2,6 +2,7 @@ import ArgumentParser
 import Lathe
 import LatheCompiler
 import LatheFormat
+import LatheWorkbench
 
 struct Quantize: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

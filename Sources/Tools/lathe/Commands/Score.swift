@@ -16,6 +16,8 @@ struct Score: AsyncParsableCommand {
     @Flag(help: "Print one JSON object instead of a table.")
     var json = false
 
+    func validate() throws { try model.requireOneThreadCount() }
+
     func run() async throws {
         let model = try model.loadModel()
         let tokens = try input.tokens(model, path: self.model.model)

@@ -16,7 +16,7 @@ struct ModelArguments: ParsableArguments {
     var weights: WeightFormats = .int8
 
     @Option(help: ArgumentHelp("Compute threads; default: what affinity, CPU quota and cores allow.", valueName: "n"))
-    var threads: Int?
+    var threads: ThreadCounts?
 
     @Option(help: ArgumentHelp("Type of the KV cache: f32 or f16; default: f16 for int8 weights, f32 for f32.", valueName: "type"))
     var kv: KeyValueType?
@@ -28,21 +28,38 @@ struct ModelArguments: ParsableArguments {
     var noVerify = false
 
     func loadModel(showProgress: Bool = true) throws(LatheError) -> Model {
-        try ModelLoading.load(path: model, weights: weights, threads: threads, verify: !noVerify) { progress in
+        try ModelLoading.load(path: model, weights: weights, threads: threads?.first, verify: !noVerify) { progress in
             if showProgress { ProgressBar.show(progress) }
         }
     }
 
     func engineOptions() -> EngineOptions {
         var options = EngineOptions()
-        options.threads = threads
+        options.threads = threads?.first
         options.keyValueType = kv
         options.prefillChunk = prefillChunk
         return options
     }
 
+    /// For the commands that run with one thread count; `bench` goes through several.
+    func requireOneThreadCount() throws {
+        if let threads, threads.counts.count > 1 { throw ValidationError("--threads takes one number here.") }
+    }
+
     func makeEngine(_ model: Model) throws(LatheError) -> Engine {
         try Engine(model: model, options: engineOptions())
+    }
+}
+
+/// `2`, or for benchmarks `1,2`.
+struct ThreadCounts: ExpressibleByArgument {
+    let counts: [Int]
+    var first: Int { counts[0] }
+
+    init?(argument: String) {
+        counts = argument.split(separator: ",", omittingEmptySubsequences: false).compactMap { Int($0) }
+        guard !counts.isEmpty, counts.count == argument.split(separator: ",", omittingEmptySubsequences: false).count
+        else { return nil }
     }
 }
 
@@ -72,7 +89,7 @@ struct InputArguments: ParsableArguments {
     func tokens(_ model: Model, path: String) throws(LatheError) -> [Int32] {
         if let ids { return try parseTokenIDs(ids) }
         guard let tokenizer = model.tokenizer else { throw missingTokenizer(path) }
-        if let file { return try tokenizer.encode(bytes: try readFile(file), source: file) }
+        if let file { return try tokenizer.encode(bytes: try readFile(file)) }
         return tokenizer.encode(text!)
     }
 }

@@ -1,0 +1,101 @@
+import ArgumentParser
+import Lathe
+import LatheFormat
+import LatheWorkbench
+
+struct Bench: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Measure prefill and decode speed, memory and load time, beside what the machine can read.")
+
+    @OptionGroup var model: ModelArguments
+    @Option(help: ArgumentHelp("Tokens of each prompt.", valueName: "n"))
+    var promptTokens: Int = 512
+    @Option(help: ArgumentHelp("Tokens generated after it.", valueName: "n"))
+    var newTokens: Int = 128
+    @Option(help: ArgumentHelp("Sessions that run at once.", valueName: "n"))
+    var batch: Int = 1
+    @Option(help: ArgumentHelp("Runs that are counted, after one that is not.", valueName: "n"))
+    var runs: Int = 5
+    @Flag(help: "Print one JSON object.")
+    var json = false
+
+    func run() async throws {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let model = try model.loadModel()
+        let engine = try self.model.makeEngine(model)
+        let loadSeconds = (clock.now - start).seconds
+        let instructionSet = engine.instructionSet
+        var benchmark = Benchmark()
+        benchmark.promptTokens = promptTokens
+        benchmark.newTokens = newTokens
+        benchmark.batch = batch
+        benchmark.runs = runs
+
+        var results: [Benchmark.Result] = []
+        for threads in self.model.threads?.counts ?? [engine.threads.count] {
+            results += try await benchmark.measure(
+                model: model, options: self.model.engineOptions(), threads: threads
+            ) { run in
+                ProgressBar.show(fraction: Double(run) / Double(runs + 1), label: "\(threads) threads, run \(run)")
+            }
+        }
+        ProgressBar.show(fraction: 1, label: "")
+        if json {
+            printJSON(results, instructionSet, loadSeconds)
+        } else {
+            printTable(results, instructionSet, loadSeconds)
+        }
+    }
+
+    private func printJSON(_ results: [Benchmark.Result], _ isa: InstructionSet, _ loadSeconds: Double) {
+        StandardOutput.print([
+            "model": .string(model.model),
+            "isa": .string(isa.name),
+            "kernels": .object(JSONObject(isa.kernelNames.map { ($0.family, JSON.string($0.name)) })),
+            "load_seconds": .number(loadSeconds),
+            "peak_resident_bytes": ProcessMemory.peakResidentBytes().map(JSON.number) ?? .null,
+            "results": .array(results.map(\.json)),
+        ])
+    }
+
+    private func printTable(_ results: [Benchmark.Result], _ isa: InstructionSet, _ loadSeconds: Double) {
+        var table = TextTable(
+            ["phase", "threads", "batch", "tokens/s", "min", "max", "first token", "probe GB/s", "of probe"],
+            rightAligned: [1, 2, 3, 4, 5, 6, 7, 8])
+        for result in results {
+            table.add([
+                result.phase.rawValue, "\(result.threads)", "\(result.batch)",
+                result.tokensPerSecond.median.rounded(to: 1), result.tokensPerSecond.minimum.rounded(to: 1),
+                result.tokensPerSecond.maximum.rounded(to: 1),
+                result.timeToFirstToken.map { "\(($0.median * 1000).rounded(to: 1)) ms" } ?? "",
+                (result.probeBytesPerSecond / 1e9).rounded(to: 1), result.ratioToProbe?.rounded(to: 3) ?? "",
+            ])
+        }
+        StandardOutput.write(table.text)
+        StandardOutput.print(
+            """
+            \(isa) · loaded in \((loadSeconds * 1000).rounded(to: 1)) ms\
+            \(ProcessMemory.peakResidentBytes().map { " · peak memory \(Bytes.text($0))" } ?? "") · \
+            medians of \(runs) runs, \(promptTokens) prompt and \(newTokens) new tokens
+            """)
+    }
+}
+
+extension Benchmark.Result {
+    fileprivate var json: JSON {
+        var members: [(String, JSON)] = [
+            ("phase", .string(phase.rawValue)), ("threads", .number(threads)), ("batch", .number(batch)),
+            ("tokens", .number(tokens)), ("tokens_per_second", tokensPerSecond.json),
+            ("bytes_per_token", .number(bytesPerToken)), ("probe_bytes_per_second", .number(probeBytesPerSecond)),
+            ("ratio_to_probe", ratioToProbe.map(JSON.number) ?? .null),
+            ("operations_per_second", .number(operationsPerSecond)),
+        ]
+        if let timeToFirstToken { members.append(("time_to_first_token_seconds", timeToFirstToken.json)) }
+        return .object(JSONObject(members))
+    }
+}
+
+extension Benchmark.Statistics {
+    fileprivate var json: JSON { ["median": .number(median), "min": .number(minimum), "max": .number(maximum)] }
+}

@@ -1,0 +1,30 @@
+import ArgumentParser
+import LatheCompiler
+import LatheFormat
+
+struct Synthesize: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write a checkpoint of random weights, for benchmarks and limits.")
+
+    enum ElementType: String, ExpressibleByArgument, CaseIterable { case f32, f16 }
+
+    @Argument(
+        help: ArgumentHelp(
+            "\(SyntheticCheckpoint.presetNames.joined(separator: ", ")), or the path of a config.json.",
+            valueName: "model"))
+    var name: String
+    @Option(name: .shortAndLong, help: "The folder to write.", completion: .directory)
+    var output: String
+    @Option(help: "Element type of the weights.")
+    var dtype: ElementType = .f32
+    @Option(help: "Same seed, same weights.")
+    var seed: UInt64 = 0
+    @Option(help: ArgumentHelp("Copy the tokenizer of this folder.", valueName: "folder"), completion: .directory)
+    var tokenizer: String?
+
+    func run() async throws {
+        let checkpoint = try SyntheticCheckpoint(named: name, isHalfPrecision: dtype == .f16, seed: seed)
+        try checkpoint.write(to: output, tokenizerFolder: tokenizer, progress: ProgressBar.show)
+        StandardOutput.print("\(output): a \(name) of random weights in \(dtype.rawValue), seed \(seed).")
+    }
+}
