@@ -46,7 +46,10 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Sources/Tools/lathe", swiftSettings: strict),
-        .testTarget(name: "CKernelsTests", dependencies: ["CKernels"], swiftSettings: [.swiftLanguageMode(.v6)]),
+        .target(name: "AMXEmulation", dependencies: ["CKernels"], path: "Tests/Support/AMXEmulation"),
+        .testTarget(
+            name: "CKernelsTests", dependencies: ["CKernels", "AMXEmulation"],
+            swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
             name: "LatheFormatTests", dependencies: ["LatheFormat"], swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
