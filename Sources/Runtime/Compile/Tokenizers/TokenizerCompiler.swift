@@ -47,19 +47,7 @@ struct TokenizerFiles {
     /// - Returns: nil if there is no such file.
     func bytes(_ name: String) throws(LatheError) -> [UInt8]? {
         guard exists(name) else { return nil }
-        let data: Data
-        do {
-            let attributes = try FileManager.default.attributesOfItem(atPath: path(name))
-            if let size = attributes[.size] as? Int, size > Self.maximumSize {
-                throw LatheError(.corrupt, "\(path(name)) has \(size) bytes; no tokenizer needs \(Self.maximumSize).")
-            }
-            data = try Data(contentsOf: URL(filePath: path(name)))
-        } catch let error as LatheError {
-            throw error
-        } catch {
-            throw LatheError(.io, "\(path(name)) cannot be read: \(error).")
-        }
-        let bytes = [UInt8](data)
+        let bytes = try InputFile.open(path: path(name)).readAll(maximumByteCount: Self.maximumSize).array()
         if bytes.starts(with: "version https://git-lfs".utf8) {
             throw LatheError(
                 .corrupt, "\(path(name)) is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository.")

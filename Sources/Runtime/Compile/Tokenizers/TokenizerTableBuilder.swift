@@ -82,10 +82,8 @@ struct TokenizerTableBuilder {
         for added in description.added where !added.content.isEmpty {
             let content = Array(added.content.utf8)
             let id: Int
-            let earlier = given[content]
-            if let earlier {
-                id = earlier
-            } else if let known = try vocabularyId(added.content) {
+            let inVocabulary = try vocabularyId(added.content)
+            if let known = given[content] ?? inVocabulary {
                 id = known
             } else {
                 id = nextId
@@ -93,7 +91,7 @@ struct TokenizerTableBuilder {
             }
             given[content] = id
             if let stated = added.statedId, stated != id {
-                throw disagreement(added.content, stated: stated, id: id, isInVocabulary: id < description.vocabulary.count)
+                throw disagreement(added.content, stated: stated, id: id, isInVocabulary: inVocabulary != nil)
             }
             guard content.count <= TokenizerTables.maximumAddedTokenLength else {
                 throw LatheError(

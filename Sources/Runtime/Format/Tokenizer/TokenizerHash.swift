@@ -20,12 +20,12 @@ package enum TokenizerHash {
     package static func slot(of bytes: some Sequence<UInt8>, capacity: Int) -> Int {
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
-        hash = (hash ^ hash >> 32) &* 0x9E37_79B9_7F4A_7C15
+        hash = (hash ^ (hash >> 32)) &* 0x9E37_79B9_7F4A_7C15
         return scaled(UInt32(truncatingIfNeeded: hash >> 32), capacity)
     }
 
     @inlinable
     static func scaled(_ hash: UInt32, _ capacity: Int) -> Int {
-        Int(truncatingIfNeeded: UInt64(hash) &* UInt64(truncatingIfNeeded: capacity) >> 32)
+        Int(truncatingIfNeeded: (UInt64(hash) &* UInt64(truncatingIfNeeded: capacity)) >> 32)
     }
 }
