@@ -4,9 +4,9 @@
     python scripts/golden/heldout.py cut CORPUS_FOLDER -o Tests/Golden/novelist
     python scripts/golden/heldout.py measure CHECKPOINT TEXT [-o heldout.json] [--windows N] [--chained]
 
-`measure` tokenizes the whole file, cuts the ids into windows of the context length without overlap (the last one may be
-shorter), scores each by itself, and sums the negative log-likelihood of every token but each window's first. `--chained`
-lets each window's last token predict the next one's first as well, and opens the text with the bos token.
+`measure` tokenizes the whole file, cuts the ids into windows of the context length without overlap (the last one may
+be shorter), scores each by itself, and sums the negative log-likelihood of every token but each window's first.
+`--chained` lets each window's last token predict the next one's first as well, and opens the text with the bos token.
 """
 
 from __future__ import annotations
