@@ -1,5 +1,5 @@
 public import Lathe
-public import LatheFormat
+import LatheFormat
 
 /// Measures an engine: whole tokens, from prompt to sampled id, with the read probe right before and after each phase.
 ///

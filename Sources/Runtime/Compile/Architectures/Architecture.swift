@@ -3,7 +3,7 @@ import LatheFormat
 /// Turns a checkpoint of one family into a graph and says where each parameter comes from.
 ///
 /// A new architecture is one file beside this one and one line in `Architectures.all`.
-protocol Architecture {
+protocol Architecture: Sendable {
     /// The `model_type` values of config.json that this architecture reads.
     static var modelTypes: [String] { get }
     /// Reads the configuration and resolves every tensor; an unknown or missing field or tensor is an error that names it.

@@ -110,7 +110,7 @@ enum Packing {
             var found: UInt32 = 0
             for index in 0..<count { unsafe found |= (values[index] & 0x7F80_0000) == 0x7F80_0000 ? 1 : 0 }
             guard found != 0 else { return nil }
-            return unsafe (0..<count).first { unsafe values[$0] & 0x7F80_0000 == 0x7F80_0000 }
+            return (0..<count).first { unsafe values[$0] & 0x7F80_0000 == 0x7F80_0000 }
         }
         if let bad {
             throw LatheError(

@@ -3,7 +3,7 @@ import LatheFormat
 /// Encodes one matrix of a checkpoint for the `.lathe` file.
 ///
 /// A new format is one file beside this one, a case of `WeightEncoding`, and one line in `WeightFormats.all`.
-protocol WeightFormat {
+protocol WeightFormat: Sendable {
     /// The name that `--weights` takes.
     static var name: String { get }
     static var encoding: WeightEncoding { get }

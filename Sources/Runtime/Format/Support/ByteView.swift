@@ -25,6 +25,15 @@ package struct ByteView: @unchecked Sendable {
         self = buffer.view
     }
 
+    /// A view on a copy of `floats`.
+    package init(copying floats: Span<Float>) {
+        let buffer = AlignedBuffer(byteCount: floats.count * 4)
+        buffer.withMutableSpan(of: Float.self) { span in
+            for index in floats.indices { span[index] = floats[index] }
+        }
+        self = buffer.view
+    }
+
     /// The window `offset ..< offset + count` of this one; traps outside it.
     package func slice(offset: Int, count: Int) -> ByteView {
         precondition(offset >= 0 && count >= 0 && offset <= self.count - count, "slice outside its view")

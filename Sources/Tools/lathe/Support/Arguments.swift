@@ -1,6 +1,6 @@
-import ArgumentParser
-import Lathe
-import LatheCompiler
+public import ArgumentParser
+public import Lathe
+public import LatheCompiler
 import LatheFormat
 import LatheWorkbench
 

@@ -39,7 +39,7 @@ private func writeAll(_ text: String, to descriptor: Int32) {
     var text = text
     text.withUTF8 { bytes in
         var written = 0
-        while unsafe written < bytes.count {
+        while written < bytes.count {
             let count = unsafe write(descriptor, bytes.baseAddress! + written, bytes.count - written)
             if count < 0 && errno == EINTR { continue }
             // A reader that went away ends the program as a pipe's end does elsewhere; there is nobody left to tell.
@@ -53,9 +53,9 @@ enum Interruption {
     /// SIGINT ends the process with 130: temporary files of a conversion have no name yet, so nothing is left behind.
     /// SIGBUS means that a mapped file became shorter under us; it ends with a sentence instead of a crash report.
     static func install() {
-        unsafe signal(SIGINT) { _ in _exit(130) }
-        unsafe signal(SIGPIPE, SIG_IGN)
-        unsafe signal(SIGBUS) { _ in
+        signal(SIGINT) { _ in _exit(130) }
+        signal(SIGPIPE, SIG_IGN)
+        signal(SIGBUS) { _ in
             // Only calls that a signal handler may make.
             let message: StaticString =
                 "lathe: A mapped model file became shorter while it was in use; convert or copy it again.\n"
