@@ -252,7 +252,8 @@ import Testing
             #expect(try folder.bytes("model.lathe") == [1, 2, 3])
             failures += 1
         }
-        #expect(failures == 7)  // create, three writes, sync, link, rename
+        // Create, three writes, sync, rename; and a link where the temporary file had no name.
+        #expect((6...7).contains(failures))
         #expect(try LatheFile.open(path: folder.path("model.lathe")).tensors.count == 6)
     }
 }

@@ -1,26 +1,39 @@
 extension JSON {
     /// Reads one JSON value, strictly by RFC 8259: every key once, well-formed UTF-8, paired surrogates, nothing after the
-    /// value but white space.
-    ///
-    /// Memory is at most about thirty times the bytes (an array of one-digit numbers); time is linear.
+    /// value but white space. Time is linear in the bytes.
     ///
     /// - Parameters:
     ///   - source: what the bytes are, for messages: a path, or "the request body".
     ///   - maximumDepth: how many arrays and objects may stand one inside another.
+    ///   - maximumValueCount: how many values there may be in all. A value takes up to a hundred bytes of memory and may be
+    ///     written in two, so this is what bounds the memory that a hostile text can take.
     ///   - code: of the error thrown when the bytes are not such a value; the message names `source` and the byte offset.
     package static func parse(
-        _ bytes: ByteView, source: String, maximumDepth: Int = 64, code: LatheError.Code = .corrupt
+        _ bytes: ByteView, source: String, maximumDepth: Int = 64, maximumValueCount: Int = 1 << 22,
+        code: LatheError.Code = .corrupt
     ) throws(LatheError) -> JSON {
-        try parse(bytes.array(), source: source, maximumDepth: maximumDepth, code: code)
+        try parse(
+            bytes.array(), source: source, maximumDepth: maximumDepth, maximumValueCount: maximumValueCount, code: code)
     }
 
     package static func parse(
-        _ bytes: [UInt8], source: String, maximumDepth: Int = 64, code: LatheError.Code = .corrupt
+        _ bytes: [UInt8], source: String, maximumDepth: Int = 64, maximumValueCount: Int = 1 << 22,
+        code: LatheError.Code = .corrupt
     ) throws(LatheError) -> JSON {
         // The parser recurses: a deeper limit would need a look at the stack of the smallest thread.
         precondition(maximumDepth >= 0 && maximumDepth <= 256)
-        var parser = JSONParser(bytes: bytes, source: source, maximumDepth: maximumDepth, code: code)
+        var parser = JSONParser(
+            bytes: bytes, source: source, maximumDepth: maximumDepth, maximumValueCount: maximumValueCount, code: code)
         return try parser.parseDocument()
+    }
+
+    /// Reads a JSON file: a configuration, a tokenizer, the index of a sharded checkpoint.
+    package static func parse(path: String, maximumByteCount: Int = 256 << 20) throws(LatheError) -> JSON {
+        let bytes = try InputFile.open(path: path).readAll(maximumByteCount: maximumByteCount)
+        if let other = foreignFormat(bytes) {
+            throw LatheError(.corrupt, "\(quoted(path)) is no JSON file: \(other)")
+        }
+        return try parse(bytes, source: quoted(path))
     }
 }
 
@@ -28,13 +41,16 @@ private struct JSONParser {
     let bytes: [UInt8]
     let source: String
     let maximumDepth: Int
+    let maximumValueCount: Int
     let code: LatheError.Code
-    var position = 0
+    private var position = 0
+    private var valueCount = 0
 
-    init(bytes: [UInt8], source: String, maximumDepth: Int, code: LatheError.Code) {
+    init(bytes: [UInt8], source: String, maximumDepth: Int, maximumValueCount: Int, code: LatheError.Code) {
         self.bytes = bytes
         self.source = source
         self.maximumDepth = maximumDepth
+        self.maximumValueCount = maximumValueCount
         self.code = code
     }
 
@@ -51,6 +67,8 @@ private struct JSONParser {
 
     private mutating func parseValue(depth: Int) throws(LatheError) -> JSON {
         guard position < bytes.count else { throw failure("the JSON ends where a value should stand") }
+        valueCount += 1
+        if valueCount > maximumValueCount { throw failure("there are more than \(maximumValueCount) values") }
         switch bytes[position] {
         case UInt8(ascii: "\""): return .string(try parseString())
         case UInt8(ascii: "{"): return .object(try parseObject(depth: depth + 1))

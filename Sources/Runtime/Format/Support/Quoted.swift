@@ -1,6 +1,6 @@
 /// `text` between quotation marks, fit for an error message whatever a hostile file put into it: control characters are
 /// escaped and anything beyond `limit` scalars is left out.
-package func quoted(_ text: String, limit: Int = 80) -> String {
+package func quoted(_ text: String, limit: Int = 400) -> String {
     var result = "\""
     var count = 0
     for scalar in text.unicodeScalars {
