@@ -32,8 +32,8 @@ def lathe(args: argparse.Namespace, checkpoint: Path, ids: list[int], logits: Pa
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=args.timeout, check=False)
     if done.returncode != 0:
-        message = done.stderr.strip().splitlines()
-        raise RuntimeError(f"exit status {done.returncode}: {message[-1] if message else 'no message'}")
+        message = " ".join(done.stderr.split()) or "no message"
+        raise RuntimeError(f"exit status {done.returncode}: {message[:300]}")
     return json.loads(done.stdout)
 
 
