@@ -1,7 +1,7 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// Memory that ends, or begins, exactly where an unreadable page lies: one byte too far is a fault, without a sanitizer.
@@ -37,7 +37,8 @@ final class GuardedBuffer {
     convenience init<T>(_ values: [T], alignment: Int = 4, placement: Placement = .beforeGuard) {
         self.init(bytes: values.count * MemoryLayout<T>.stride, alignment: alignment, placement: placement)
         values.withUnsafeBytes { source in
-            if let start = source.baseAddress, source.count > 0 { base.copyMemory(from: start, byteCount: source.count) }
+            guard let start = source.baseAddress else { return }
+            base.copyMemory(from: start, byteCount: source.count)
         }
     }
 

@@ -1,11 +1,11 @@
 import AMXEmulation
 import CKernels
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
-import Testing
 
 /// The int8 kernels under test: the table, and the AMX kernel on emulated tiles.
 enum LinearQD8Kernels {
@@ -16,22 +16,16 @@ enum LinearQD8Kernels {
         return Array(UnsafeBufferPointer(start: kernels, count: count))
     }
     static var definition: lathe_linear_qd8_qc8w_kernel { table[0] }
-    static let names = table.map { String(cString: $0.name) } + [emulated]
+    /// Those that this machine can run; LinearAvailabilityTests shows what is missing as skipped tests.
+    static let names = (table.map { String(cString: $0.name) } + [emulated]).filter {
+        kernel($0).features & ~lathe_cpu_features() == 0
+    }
 
-    /// The kernel of that name; where this machine cannot run it, the test is cancelled and says so.
-    static func kernel(_ name: String) throws -> lathe_linear_qd8_qc8w_kernel {
-        var kernel: lathe_linear_qd8_qc8w_kernel
-        if name == emulated {
-            kernel = table[0]
-            kernel.features = lathe_amx_emulation_features()
-            kernel.run = lathe_linear_qd8_qc8w_amx_emulated
-        } else {
-            kernel = table.first { String(cString: $0.name) == name }!
-        }
-        let missing = kernel.features & ~lathe_cpu_features()
-        if missing != 0 {
-            try Test.cancel("this processor cannot run the kernel '\(name)': features \(missing) are missing")
-        }
+    static func kernel(_ name: String) -> lathe_linear_qd8_qc8w_kernel {
+        guard name == emulated else { return table.first { String(cString: $0.name) == name }! }
+        var kernel = definition
+        kernel.features = lathe_amx_emulation_features()
+        kernel.run = lathe_linear_qd8_qc8w_amx_emulated
         return kernel
     }
 }
@@ -70,10 +64,11 @@ final class LinearQD8Problem {
     let bias: [Float]
     let residual: [Float]  // [rows][columns]
 
-    private let buffers: (
-        activations: [GuardedBuffer], quantization: GuardedBuffer, weights: GuardedBuffer, scales: GuardedBuffer,
-        sums: GuardedBuffer, bias: GuardedBuffer, residual: GuardedBuffer
-    )
+    private let buffers:
+        (
+            activations: [GuardedBuffer], quantization: GuardedBuffer, weights: GuardedBuffer, scales: GuardedBuffer,
+            sums: GuardedBuffer, bias: GuardedBuffer, residual: GuardedBuffer
+        )
 
     init(_ shape: LinearQD8Case, seed: UInt64 = 1) {
         self.shape = shape
@@ -164,8 +159,11 @@ final class LinearQD8Problem {
 
     /// The bits of all output memory, the slack between rows included.
     func run(_ kernel: lathe_linear_qd8_qc8w_kernel, panels: [Range<Int>]? = nil) -> [UInt32] {
-        let start = shape.residual == .output ? residual : [Float](
-            repeating: Float(bitPattern: Self.untouched), count: residual.count)
+        let start =
+            shape.residual == .output
+            ? residual
+            : [Float](
+                repeating: Float(bitPattern: Self.untouched), count: residual.count)
         let output = GuardedBuffer(
             Self.spread(start, shape: shape, filler: Self.untouched), placement: shape.placement)
         let stride = Self.outputStride(shape) * 4

@@ -8,7 +8,9 @@ import Testing
     /// The widths around one panel, and every remainder of groups of three and four panels.
     static let columns = [1, 3, 15, 16, 17, 33, 48, 64, 77, 96, 130]
     static let depths = [1, 3, 63, 64, 65, 48, 768]
-    static let epilogues = [LATHE_EPILOGUE_NONE, LATHE_EPILOGUE_GELU_TANH, LATHE_EPILOGUE_GELU_ERF, LATHE_EPILOGUE_RELU]
+    static let epilogues = [
+        LATHE_EPILOGUE_NONE, LATHE_EPILOGUE_GELU_TANH, LATHE_EPILOGUE_GELU_ERF, LATHE_EPILOGUE_RELU,
+    ]
 
     private func compare(_ shape: LinearQD8Case, _ kernel: lathe_linear_qd8_qc8w_kernel, seed: UInt64 = 1) {
         let problem = LinearQD8Problem(shape, seed: seed)
@@ -21,8 +23,8 @@ import Testing
     }
 
     @Test(arguments: LinearQD8Kernels.names, depths)
-    func shapes(kernel name: String, depth: Int) throws {
-        let kernel = try LinearQD8Kernels.kernel(name)
+    func shapes(kernel name: String, depth: Int) {
+        let kernel = LinearQD8Kernels.kernel(name)
         var seed: UInt64 = 0
         for rows in Self.rows {
             for columns in Self.columns {
@@ -40,8 +42,8 @@ import Testing
     }
 
     @Test(arguments: LinearQD8Kernels.names)
-    func deepShapes(kernel name: String) throws {
-        let kernel = try LinearQD8Kernels.kernel(name)
+    func deepShapes(kernel name: String) {
+        let kernel = LinearQD8Kernels.kernel(name)
         for depth in [1024, 1025, 1088, 3072] {
             for rows in [1, 6, 8, 17, 33, 64, 130, 161] {
                 for columns in [16, 47, 80] {
@@ -53,8 +55,8 @@ import Testing
     }
 
     @Test(arguments: LinearQD8Kernels.names)
-    func epilogues(kernel name: String) throws {
-        let kernel = try LinearQD8Kernels.kernel(name)
+    func epilogues(kernel name: String) {
+        let kernel = LinearQD8Kernels.kernel(name)
         for epilogue in Self.epilogues {
             for bias in [false, true] {
                 for residual in LinearQD8Case.Residual.allCases {
@@ -75,29 +77,32 @@ import Testing
     }
 
     @Test(arguments: LinearQD8Kernels.names)
-    func panelRangesAddUp(kernel name: String) throws {
-        let kernel = try LinearQD8Kernels.kernel(name)
+    func panelRangesAddUp(kernel name: String) {
+        let kernel = LinearQD8Kernels.kernel(name)
         for rows in [1, 3, 8, 12, 40] {
             let problem = LinearQD8Problem(
-                LinearQD8Case(rows: rows, columns: 250, depth: 200, epilogue: LATHE_EPILOGUE_GELU_TANH, residual: .output))
+                LinearQD8Case(
+                    rows: rows, columns: 250, depth: 200, epilogue: LATHE_EPILOGUE_GELU_TANH, residual: .output))
             let whole = problem.run(LinearQD8Kernels.definition)
-            for cut in 1..<16 { #expect(problem.run(kernel, panels: [cut..<16, 0..<cut]) == whole, "rows \(rows) cut \(cut)") }
+            for cut in 1..<16 {
+                #expect(problem.run(kernel, panels: [cut..<16, 0..<cut]) == whole, "rows \(rows) cut \(cut)")
+            }
             #expect(problem.run(kernel, panels: (0..<16).map { $0..<$0 + 1 }) == whole)
         }
         expectNoViolation()
     }
 
     @Test(arguments: LinearQD8Kernels.names)
-    func anEmptyRangeWritesNothing(kernel name: String) throws {
-        let kernel = try LinearQD8Kernels.kernel(name)
+    func anEmptyRangeWritesNothing(kernel name: String) {
+        let kernel = LinearQD8Kernels.kernel(name)
         let problem = LinearQD8Problem(LinearQD8Case(rows: 20, columns: 40, depth: 70))
         #expect(problem.run(kernel, panels: [1..<1]).allSatisfy { $0 == LinearQD8Problem.untouched })
         expectNoViolation()
     }
 
     @Test(arguments: LinearQD8Kernels.names)
-    func slackBetweenRowsStaysUntouched(kernel name: String) throws {
-        let kernel = try LinearQD8Kernels.kernel(name)
+    func slackBetweenRowsStaysUntouched(kernel name: String) {
+        let kernel = LinearQD8Kernels.kernel(name)
         let shape = LinearQD8Case(rows: 18, columns: 37, depth: 70, slack: 11)
         let output = LinearQD8Problem(shape).run(kernel)
         for (index, word) in output.enumerated() {
@@ -109,8 +114,8 @@ import Testing
     /// All activations 255, all weights ±127, zero points 0 and 255, at the greatest depth: sums reach 1.06e9, and
     /// −zp·colsum alone 1.06e9 the other way.
     @Test(arguments: LinearQD8Kernels.names)
-    func theLargestSumsAreExact(kernel name: String) throws {
-        let kernel = try LinearQD8Kernels.kernel(name)
+    func theLargestSumsAreExact(kernel name: String) {
+        let kernel = LinearQD8Kernels.kernel(name)
         for rows in [1, 2, 8, 30, 33] {
             let shape = LinearQD8Case(rows: rows, columns: 70, depth: 32768, data: .extremes)
             let problem = LinearQD8Problem(shape)
@@ -131,8 +136,8 @@ import Testing
 
     /// Some kernels split the column sums to take the zero point off by 16-bit products.
     @Test(arguments: LinearQD8Kernels.names)
-    func everyZeroPointIsTakenOff(kernel name: String) throws {
-        let kernel = try LinearQD8Kernels.kernel(name)
+    func everyZeroPointIsTakenOff(kernel name: String) {
+        let kernel = LinearQD8Kernels.kernel(name)
         for depth in [1, 200, 5000, 32768] {
             compare(LinearQD8Case(rows: 256, columns: 16, depth: depth, data: .everyZeroPoint), kernel)
         }

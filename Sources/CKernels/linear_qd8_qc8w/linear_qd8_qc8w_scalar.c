@@ -32,7 +32,8 @@ void lathe_linear_qd8_qc8w_scalar(const lathe_linear_qd8_qc8w *operation, size_t
     for (size_t row = 0; row < op->rows; row++) {
       const uint8_t *q = (const uint8_t *)op->activations + row * op->activation_stride_bytes;
       const lathe_row_quantization quantization = op->quantization[row];
-      const float *residual = (const float *)((const char *)op->residual + row * op->residual_stride_bytes);
+      const float *residual =
+          op->residual ? (const float *)((const char *)op->residual + row * op->residual_stride_bytes) : NULL;
       float *output = (float *)((char *)op->output + row * op->output_stride_bytes);
       uint32_t sums[LATHE_PANEL_COLUMNS];
       accumulate_panel(q, weights, padded_depth, sums);
@@ -41,7 +42,7 @@ void lathe_linear_qd8_qc8w_scalar(const lathe_linear_qd8_qc8w *operation, size_t
         float sum = (float)(int32_t)(sums[column - first] - correction);
         float bias = op->bias ? op->bias[column] : 0.0f;
         float y = lathe_activate(op->epilogue, fmaf(sum * quantization.scale, op->weight_scales[column], bias));
-        output[column] = op->residual ? y + residual[column] : y;
+        output[column] = residual ? y + residual[column] : y;
       }
     }
   }

@@ -1,0 +1,37 @@
+import CKernels
+import Testing
+
+/// What the other suites of linear kernels do not test on this machine, as visible skips.
+@Suite struct LinearAvailabilityTests {
+    private static let features = lathe_cpu_features()
+    private static func has(_ needed: Int...) -> Bool {
+        needed.allSatisfy { features & UInt32($0) != 0 }
+    }
+
+    @Test(.enabled(if: has(LATHE_CPU_AVX2), "no AVX2 here: its linear kernels are not tested"))
+    func avx2() {
+        #expect(LinearQD8Kernels.names.contains("avx2"))
+        #expect(LinearF32Kernels.names.contains("avx2"))
+    }
+
+    @Test(.enabled(if: has(LATHE_CPU_AVX2, LATHE_CPU_AVXVNNI), "no AVX-VNNI here: its int8 kernel is not tested"))
+    func avxvnni() { #expect(LinearQD8Kernels.names.contains("avxvnni")) }
+
+    @Test(.enabled(if: has(LATHE_CPU_AVX2, LATHE_CPU_AVX512), "no AVX-512 here: its float32 kernel is not tested"))
+    func avx512() { #expect(LinearF32Kernels.names.contains("avx512")) }
+
+    @Test(
+        .enabled(
+            if: has(LATHE_CPU_AVX2, LATHE_CPU_AVX512, LATHE_CPU_AVX512VNNI),
+            "no AVX-512-VNNI here: its int8 kernel is not tested"))
+    func avx512vnni() { #expect(LinearQD8Kernels.names.contains("avx512vnni")) }
+
+    @Test(
+        .enabled(
+            if: has(LATHE_CPU_AVX2, LATHE_CPU_AVX512, LATHE_CPU_AVX512VNNI, LATHE_CPU_AMX_INT8),
+            "no AMX here: its int8 kernel is tested on emulated tiles only"))
+    func amx() { #expect(LinearQD8Kernels.names.contains("amx")) }
+
+    @Test(.enabled(if: has(LATHE_CPU_AVX2, LATHE_CPU_AVX512), "no AVX-512 here: AMX is not tested on emulated tiles"))
+    func emulatedAMX() { #expect(LinearQD8Kernels.names.contains(LinearQD8Kernels.emulated)) }
+}
