@@ -13,6 +13,17 @@ bold='' plain=''
 if [[ -t 1 ]]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 say() { printf '\n%s%s%s\n\n' "$bold" "$*" "$plain"; }
 
+# perplexity MODEL TEXT WINDOWS: tokenized at once, cut into windows of 512 ids without overlap; the first id of a window
+# is not predicted. Prints the perplexity and the number of predictions.
+perplexity() {
+    local chunk count=0
+    while ((count < $3)) && read -r chunk; do
+        "$lathe" score --model "$1" --ids "$chunk" --json | sed 's/.*"logprobs":\[\([^]]*\)\].*/\1/'
+        count=$((count + 1))
+    done < <("$lathe" tokenize --model "$1" --file "$2" | tr ',' '\n' | paste -sd "$(printf ',%.0s' {1..511})\n") |
+        awk -F, '{ for (i = 2; i <= NF; i++) { sum -= $i; n++ } } END { printf "%.2f %d\n", exp(sum / n), n }'
+}
+
 say "1. Convert the checkpoint $model to int8"
 echo "$ lathe quantize $model -o novelist.lathe"
 "$lathe" quantize "$model" -o "$work/novelist.lathe" | sed "s|$work/||"
@@ -27,8 +38,8 @@ cat "$work/closing"
 
 say "3. What int8 cost: perplexity over text that the model has not seen (four windows of 512 tokens)"
 "$lathe" quantize "$model" --weights f32 -o "$work/exact.lathe" >/dev/null
-read -r exact predictions < <(scripts/perplexity.sh "$lathe" "$work/exact.lathe" "$heldout" 512 4)
-read -r quantized _ < <(scripts/perplexity.sh "$lathe" "$work/novelist.lathe" "$heldout" 512 4)
+read -r exact predictions < <(perplexity "$work/exact.lathe" "$heldout" 4)
+read -r quantized _ < <(perplexity "$work/novelist.lathe" "$heldout" 4)
 size() { awk -v bytes="$(stat -c %s "$1")" 'BEGIN { printf "%.1f MB", bytes / 1e6 }'; }
 printf '  %-28s %10s  %s\n' "" "file" "perplexity"
 printf '  %-28s %10s  %s\n' "checkpoint (float16)" "$(size "$model/model.safetensors")" ""
