@@ -237,11 +237,13 @@ extension Executor {
         count * thread / threads..<count * (thread + 1) / threads
     }
 
-    /// Panels in groups of four, since kernels stream four at once.
+    /// Panels in groups that no kernel likes to see cut: kernels take three or four panels at once. Small layers are cut
+    /// finer, so that every thread has its part.
     private func panelShare(_ columns: Int, _ thread: Int, _ threads: Int) -> Range<Int> {
         let panels = (columns + 15) / 16
-        let groups = share((panels + 3) / 4, thread, threads)
-        return min(groups.lowerBound * 4, panels)..<min(groups.upperBound * 4, panels)
+        let group = panels >= 24 * threads ? 12 : 4
+        let groups = share((panels + group - 1) / group, thread, threads)
+        return min(groups.lowerBound * group, panels)..<min(groups.upperBound * group, panels)
     }
 
     private static func epilogue(_ activation: Activation) -> lathe_epilogue {

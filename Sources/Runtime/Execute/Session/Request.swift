@@ -135,18 +135,17 @@ final class ScoringRequest: Request, @unchecked Sendable {
     private let tokens: [Int32]
     private let topCount: Int
     private let onLogits: (@Sendable (Int, Span<Float>) -> Void)?
-    private let continuation: CheckedContinuation<[TokenScore], any Error>
+    /// Set before the request is submitted.
+    var continuation: CheckedContinuation<[TokenScore], any Error>?
     private var scores: [TokenScore]
 
     init(
         timeline: Timeline, tokens: [Int32], topCount: Int,
-        onLogits: (@Sendable (Int, Span<Float>) -> Void)?,
-        continuation: CheckedContinuation<[TokenScore], any Error>
+        onLogits: (@Sendable (Int, Span<Float>) -> Void)?
     ) {
         self.tokens = tokens
         self.topCount = topCount
         self.onLogits = onLogits
-        self.continuation = continuation
         scores = [TokenScore(id: tokens[0], logProbability: nil, topLogProbabilities: [])]
         super.init(timeline: timeline, tokens: tokens)
     }
@@ -170,7 +169,13 @@ final class ScoringRequest: Request, @unchecked Sendable {
     }
 
     override func complete(_ error: LatheError?) {
-        if let error { continuation.resume(throwing: error) } else { continuation.resume(returning: scores) }
+        if let error {
+            continuation?.resume(throwing: error)
+        } else if scores.count < tokens.count {
+            continuation?.resume(throwing: CancellationError())
+        } else {
+            continuation?.resume(returning: scores)
+        }
     }
 }
 

@@ -60,7 +60,8 @@ public final class Session: Sendable {
     /// - Parameters:
     ///   - topCount: with each token, this many likeliest ones in its place.
     ///   - onLogits: called on the compute thread with the index of each token and the logits that follow it, in order.
-    /// - Throws: `invalidRequest` as `generate`; `notFinite` where a logit is not a number.
+    /// - Throws: `invalidRequest` as `generate`; `notFinite` where a logit is not a number; `CancellationError` where the
+    ///   task is cancelled before the last token.
     public func score(
         _ tokens: [Int32], topCount: Int = 0, onLogits: (@Sendable (Int, Span<Float>) -> Void)? = nil
     ) async throws -> [TokenScore] {
@@ -69,11 +70,14 @@ public final class Session: Sendable {
             throw LatheError(.invalidRequest, "A text is scored from its beginning; this session has been used.")
         }
         let tokens = try begin(tokens, reserving: 0)
-        return try await withCheckedThrowingContinuation { continuation in
-            engine.scheduler.submit(
-                ScoringRequest(
-                    timeline: timeline, tokens: tokens, topCount: topCount, onLogits: onLogits,
-                    continuation: continuation))
+        let request = ScoringRequest(timeline: timeline, tokens: tokens, topCount: topCount, onLogits: onLogits)
+        return try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                request.continuation = continuation
+                engine.scheduler.submit(request)
+            }
+        } onCancel: {
+            request.cancel()
         }
     }
 

@@ -34,7 +34,9 @@ struct Generate: AsyncParsableCommand {
 
     func run() async throws {
         let model = try model.loadModel()
-        let tokens = try promptTokens(model)
+        var tokens = try promptTokens(model)
+        // What the session would feed for it, so that it is counted and printed.
+        if tokens.isEmpty, let first = model.configuration.beginningOfTextID { tokens = [Int32(first)] }
         var options = options
         // Drawn here, so that it can be printed and the run repeated.
         options.seed = seed ?? UInt64.random(in: .min ... .max)
@@ -58,7 +60,7 @@ struct Generate: AsyncParsableCommand {
         }
         let end = clock.now
         let timing = Timing(
-            promptTokens: max(1, tokens.count), newTokens: ids.count, firstToken: (firstTokenAt - start).seconds,
+            promptTokens: tokens.count, newTokens: ids.count, firstToken: (firstTokenAt - start).seconds,
             rest: (end - firstTokenAt).seconds)
         if json {
             printJSON(model, tokens, ids, text, reason, options.seed!, timing)
