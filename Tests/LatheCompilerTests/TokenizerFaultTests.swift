@@ -49,7 +49,9 @@ import Testing
         Change("model.merges", [7], "merges[0]"),
         Change("pre_tokenizer", nil, "pre_tokenizer"),
         Change("pre_tokenizer", ["type": "Whitespace"], "\"Whitespace\""),
-        Change("pre_tokenizer", ["type": "Sequence", "pretokenizers": [["type": "Digits"], ["type": "ByteLevel"]]], "add_prefix_space"),
+        Change(
+            "pre_tokenizer", ["type": "Sequence", "pretokenizers": [["type": "Digits"], ["type": "ByteLevel"]]],
+            "add_prefix_space"),
         Change("post_processor", ["type": "RobertaProcessing"], "\"RobertaProcessing\""),
         Change("post_processor", ["type": "TemplateProcessing", "single": []], "single"),
         Change("decoder", ["type": "Metaspace"], "\"Metaspace\""),
@@ -89,7 +91,9 @@ import Testing
             "tokenizer.json": Self.sample.serialized(), "config.json": #"{"vocab_size": 258}"#,
         ])
         #expect(error.message.contains("\"<e>\"") && error.message.contains("258 ids"))
-        let folder = try TokenizerFolder(["tokenizer.json": Self.sample.serialized(), "config.json": #"{"vocab_size": 259}"#])
+        let folder = try TokenizerFolder([
+            "tokenizer.json": Self.sample.serialized(), "config.json": #"{"vocab_size": 259}"#,
+        ])
         #expect(try folder.compile() != nil)
     }
 

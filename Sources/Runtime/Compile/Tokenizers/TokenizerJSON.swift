@@ -86,7 +86,8 @@ struct TokenizerJSON {
                 }
                 merges.append((left, right))
             default:
-                throw LatheError(.corrupt, "\(place)[\(index)] is \(element.kind); it must be a string or a pair of them.")
+                throw LatheError(
+                    .corrupt, "\(place)[\(index)] is \(element.kind); it must be a string or a pair of them.")
             }
         }
         return merges

@@ -153,7 +153,8 @@ struct TokenizerTableBuilder {
     }
 
     private func writeTrie(
-        _ name: TokenizerTables.Name, _ setting: TokenizerTables.Setting, isNormalized: Bool, to output: inout TableWriter
+        _ name: TokenizerTables.Name, _ setting: TokenizerTables.Setting, isNormalized: Bool,
+        to output: inout TableWriter
     ) {
         let ids = self.isNormalized.filter { $0.value == isNormalized }.keys.sorted()
         let trie = AddedTokenTrie(ids.map { (id: $0, content: Array((tokens[$0]?.content ?? "").utf8)) })
@@ -231,7 +232,9 @@ struct TokenizerTableBuilder {
         output.add(.mergeIndex, words)
     }
 
-    private func part(_ content: String, of merge: (left: String, right: String), _ rank: Int) throws(LatheError) -> UInt32 {
+    private func part(_ content: String, of merge: (left: String, right: String), _ rank: Int) throws(LatheError)
+        -> UInt32
+    {
         guard let id = try vocabularyId(content) else {
             throw LatheError(
                 .corrupt,

@@ -10,7 +10,8 @@ struct TokenizerTableReader {
     func setting(_ setting: TokenizerTables.Setting) throws(LatheError) -> String {
         guard let value = tables.settings[setting.rawValue] else {
             throw LatheError(
-                .missing, "\(source): the tokenizer's setting \(quoted(setting.rawValue)) is missing; convert it again.")
+                .missing, "\(source): the tokenizer's setting \(quoted(setting.rawValue)) is missing; convert it again."
+            )
         }
         return value
     }
@@ -56,7 +57,8 @@ struct TokenizerTableReader {
     }
 
     private func corrupt(_ setting: TokenizerTables.Setting, _ text: String, _ wanted: String) -> LatheError {
-        LatheError(.corrupt, "\(source): the tokenizer's setting \(quoted(setting.rawValue)) is \(quoted(text)); \(wanted).")
+        LatheError(
+            .corrupt, "\(source): the tokenizer's setting \(quoted(setting.rawValue)) is \(quoted(text)); \(wanted).")
     }
 
     // MARK: Tensors
