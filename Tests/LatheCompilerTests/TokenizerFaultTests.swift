@@ -54,6 +54,8 @@ import Testing
             "add_prefix_space"),
         Change("post_processor", ["type": "RobertaProcessing"], "\"RobertaProcessing\""),
         Change("post_processor", ["type": "TemplateProcessing", "single": []], "single"),
+        Change("post_processor", template(id: 259), "the id 259"),
+        Change("post_processor", template(id: -1), "\"<x>\""),
         Change("decoder", ["type": "Metaspace"], "\"Metaspace\""),
         Change("added_tokens", [TokenizerSamples.added(7, "<x>")], "\"<x>\""),
         Change("added_tokens", [TokenizerSamples.added(300, "<x>")], "\"<x>\""),
@@ -61,6 +63,15 @@ import Testing
         Change("added_tokens", [["content": "<x>"]], "\"id\""),
         Change("added_tokens", ["<x>"], "added_tokens[0]"),
     ]
+
+    /// A template that puts one token before the text.
+    private static func template(id: Int) -> JSON {
+        [
+            "type": "TemplateProcessing",
+            "single": [["SpecialToken": ["id": "<x>", "type_id": 0]], ["Sequence": ["id": "A", "type_id": 0]]],
+            "special_tokens": ["<x>": ["id": "<x>", "ids": [.number(id)], "tokens": ["<x>"]]],
+        ]
+    }
 
     @Test(arguments: changes)
     func wrongDescriptions(change: Change) throws {

@@ -147,7 +147,8 @@ struct TokenizerTableBuilder {
     private func idList(_ ids: [Int]) throws(LatheError) -> String {
         for id in ids where id >= tokens.count {
             throw LatheError(
-                .corrupt, "The template of the tokenizer's post-processor adds the id \(id), which no token has.")
+                .corrupt, "\(description.source): the template in post_processor adds the id \(id), which no token has."
+            )
         }
         return ids.map(String.init).joined(separator: ",")
     }

@@ -13,7 +13,8 @@ struct VocabularyAndMerges {
         }
         guard let merges = try files.bytes("merges.txt") else { throw missing("merges.txt", besides: "vocab.json") }
         var description = TokenizerDescription(
-            vocabularyPlace: files.path("vocab.json"), vocabulary: vocabulary,
+            source: files.path("tokenizer_config.json"), vocabularyPlace: files.path("vocab.json"),
+            vocabulary: vocabulary,
             mergesPlace: files.path("merges.txt"), addedPlace: files.path("tokenizer_config.json"))
         description.merges = try readMerges(merges)
         let configuration = try files.object("tokenizer_config.json") ?? JSONObject()
