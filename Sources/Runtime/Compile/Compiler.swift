@@ -29,7 +29,7 @@ public struct Compiler: Sendable {
     ) throws(LatheError) -> CompilationReport {
         // Read, not mapped: a mapped checkpoint would count as this process's memory, page after page.
         let checkpoint = try Checkpoint(path: path, access: .read)
-        try checkOutput(output, isNoneOf: checkpoint.weights.files.map(\.path))
+        try checkOutput(output, isNoneOf: checkpoint.inputPaths)
         let job = try CompilationJob(
             checkpoint: checkpoint, format: weights, threads: threads, 
             sourceHash: try SHA256.hexDigest(of: checkpoint.weights.files))

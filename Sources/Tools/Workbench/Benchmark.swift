@@ -15,6 +15,10 @@ public struct Benchmark: Sendable {
 
     public init() {}
 
+    // Far beyond what tells anything, and small enough that no product of theirs overflows.
+    private static let maximumBatch = 1024
+    private static let maximumRuns = 1_000_000
+
     public struct Statistics: Sendable {
         public let median: Double
         public let minimum: Double
@@ -64,7 +68,13 @@ public struct Benchmark: Sendable {
         guard promptTokens >= 1, newTokens >= 2, batch >= 1, runs >= 1 else {
             throw LatheError(.invalidRequest, "A benchmark needs a prompt, 2 new tokens, a batch and a run at least.")
         }
-        guard promptTokens + newTokens <= context else {
+        guard batch <= Self.maximumBatch, runs <= Self.maximumRuns else {
+            throw LatheError(
+                .invalidRequest,
+                "A batch of \(batch) and \(runs) runs were asked; at most \(Self.maximumBatch) and \(Self.maximumRuns) "
+                    + "are possible.")
+        }
+        guard promptTokens <= context, newTokens <= context - promptTokens else {
             throw LatheError(
                 .invalidRequest,
                 "\(promptTokens) prompt tokens and \(newTokens) new ones do not fit the context of \(context).")

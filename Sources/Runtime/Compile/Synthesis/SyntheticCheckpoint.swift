@@ -9,6 +9,8 @@ public struct SyntheticCheckpoint: Sendable {
     /// config.json, as it will be written.
     private let configuration: JSONObject
     private let settings: GPT2.Settings
+    /// The preset, or the path of the configuration.
+    private let source: String
     public var isHalfPrecision: Bool
     public var seed: UInt64
 
@@ -43,8 +45,20 @@ public struct SyntheticCheckpoint: Sendable {
             }
         }
         settings = try GPT2.Settings(configuration, source: name)
+        try Self.checkSize(settings, source: name)
         self.isHalfPrecision = isHalfPrecision
         self.seed = seed
+        source = name
+    }
+
+    /// Refuses what is too large for any disk, before it is laid out: products of sizes from a file may overflow.
+    private static func checkSize(_ settings: GPT2.Settings, source: String) throws(LatheError) {
+        let sizes = [settings.vocabularySize, settings.contextLength, 4 * settings.width, settings.innerWidth]
+        // The largest tensor has these sides at most; a layer has four matrices and a dozen vectors.
+        let bytes = 64 * Double(settings.layerCount + 4) * Double(sizes.max()!) * Double(settings.width)
+        guard bytes <= 1e15 else {
+            throw LatheError(.unsupported, "\(source): a checkpoint of these sizes would take more than 10 TB.")
+        }
     }
 
     /// Writes config.json and model.safetensors into `folder`, which is made if it does not exist; with the tokenizer
@@ -52,6 +66,8 @@ public struct SyntheticCheckpoint: Sendable {
     public func write(
         to folder: String, tokenizerFolder: String? = nil, progress: (Compiler.Progress) -> Void = { _ in }
     ) throws(LatheError) {
+        // Synthesizing into the folder of the configuration would replace the weights that belong to it.
+        try checkOutput("\(folder)/config.json", isNoneOf: [source])
         try Files.createDirectory(folder)
         let tensors = GPT2.tensorShapes(settings)
         let writer = try SafetensorsWriter(

@@ -42,7 +42,7 @@ struct Bench: AsyncParsableCommand {
             results += try await benchmark.measure(
                 model: model, options: self.model.engineOptions(), threads: threads
             ) { run in
-                ProgressBar.show(fraction: Double(run) / Double(runs + 1), label: "\(threads) threads, run \(run)")
+                ProgressBar.show(fraction: Double(run) / (Double(runs) + 1), label: "\(threads) threads, run \(run)")
             }
         }
         ProgressBar.show(fraction: 1, label: "")

@@ -28,6 +28,7 @@ struct Tokenize: AsyncParsableCommand {
 
     func run() async throws {
         try requireBundledModel(model)
+        Interruption.willMap(model)
         let tokenizer = try ModelLoading.loadTokenizer(path: model)
         if let decode {
             let text = try tokenizer.decode(try parseTokenIDs(decode))

@@ -33,6 +33,7 @@ struct ModelArguments: ParsableArguments {
 
     func loadModel(showProgress: Bool = true) throws(LatheError) -> Model {
         try requireBundledModel(model)
+        Interruption.willMap(model)
         return try ModelLoading.load(path: model, weights: weights, threads: threads?.first, verify: !noVerify) {
             progress in
             if showProgress { ProgressBar.show(progress) }
@@ -116,10 +117,18 @@ func missingTokenizer(_ path: String) -> LatheError {
     LatheError(.missing, "\(path) has no tokenizer, so it takes no text: give token ids with --ids.")
 }
 
+/// `1,2,3`, with or without spaces beside the commas; nothing at all is an empty list.
 func parseTokenIDs(_ list: String) throws(LatheError) -> [Int32] {
+    func trimmed(_ text: Substring) -> Substring {
+        var text = text.drop { $0 == " " }
+        while text.last == " " { text.removeLast() }
+        return text
+    }
+    if trimmed(list[...]).isEmpty { return [] }
     var ids: [Int32] = []
-    for item in list.split(separator: ",", omittingEmptySubsequences: false) {
-        guard let id = Int32(item.filter { $0 != " " }), id >= 0 else {
+    for part in list.split(separator: ",", omittingEmptySubsequences: false) {
+        let item = trimmed(part)
+        guard item.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let id = Int32(item) else {
             throw LatheError(.invalidRequest, "`\(item)` in the list of ids is no token id; write them as 1,2,3.")
         }
         ids.append(id)
