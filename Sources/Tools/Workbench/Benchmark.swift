@@ -107,7 +107,9 @@ public struct Benchmark: Sendable {
         options.maximumTokens = 1
         var start = clock.now
         var streams: [AsyncThrowingStream<GeneratedToken, any Error>] = []
-        for (session, prompt) in zip(sessions, prompts) { streams.append(try session.generate(prompt, options: options)) }
+        for (session, prompt) in zip(sessions, prompts) {
+            streams.append(try session.generate(prompt, options: options))
+        }
         for stream in streams { for try await _ in stream {} }
         let prefill = (clock.now - start).seconds
 
