@@ -26,7 +26,8 @@ public struct SyntheticCheckpoint: Sendable {
     public init(named name: String, isHalfPrecision: Bool = false, seed: UInt64 = 0) throws(LatheError) {
         if let preset = Self.presets.first(where: { $0.name == name }) {
             configuration = JSONObject([
-                ("architectures", .array(["GPT2LMHeadModel"])), ("model_type", "gpt2"), ("activation_function", "gelu_new"),
+                ("architectures", .array(["GPT2LMHeadModel"])), ("model_type", "gpt2"),
+                ("activation_function", "gelu_new"),
                 ("vocab_size", 50257), ("n_positions", 1024), ("n_ctx", 1024), ("n_embd", .number(preset.width)),
                 ("n_layer", .number(preset.layers)), ("n_head", .number(preset.heads)),
                 ("layer_norm_epsilon", 1e-5), ("bos_token_id", 50256), ("eos_token_id", 50256),

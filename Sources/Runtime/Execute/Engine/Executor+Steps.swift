@@ -94,7 +94,8 @@ extension Executor {
             let kernel = unsafe lathe_linear_qd8_qc8w_select(features, rows)!
             let storage = unsafe kernel.pointee.storage
             let quantize = unsafe lathe_quantize_select(features)!
-            let toStorage = unsafe storage == LATHE_ACTIVATIONS_U8
+            let toStorage =
+                unsafe storage == LATHE_ACTIVATIONS_U8
                 ? quantize.pointee.to_storage.0! : quantize.pointee.to_storage.1!
             linearRows = rows
             unsafe enter(
@@ -218,7 +219,7 @@ extension Executor {
         let mine = share(stepWeightBytes / 64, thread, threads)
         var start = 0
         var sum: UInt64 = 0
-        for unsafe region in unsafe probeRegions {
+        for unsaferegion in unsafe probeRegions {
             let lines = region.count / 64
             let first = max(mine.lowerBound, start)
             let end = min(mine.upperBound, start + lines)
