@@ -30,9 +30,9 @@ class Request: @unchecked Sendable {
     func receive(_ logits: Span<Float>, at index: Int, tokenizer: Tokenizer?, logSumExp: () -> Float) {}
 
     func advance(by count: Int) {
+        timeline.advance(by: pending.prefix(count))
         pending.removeFirst(count)
         fedCount += count
-        timeline.position.add(count, ordering: .relaxed)
     }
 
     func feed(_ token: Int32) {
@@ -69,6 +69,8 @@ final class GenerationRequest: Request, @unchecked Sendable {
     private var decoder: StreamingDecoder?
     private var stops: StopMatcher
     private var generated = 0
+    /// The one with a finish reason: given out when the session is free for another request.
+    private var lastToken: GeneratedToken?
 
     init(
         timeline: Timeline, tokens: [Int32], options: GenerationOptions, seed: UInt64, endOfText: [Int32],
@@ -78,6 +80,7 @@ final class GenerationRequest: Request, @unchecked Sendable {
         self.endOfText = endOfText
         self.continuation = continuation
         sampler = Sampler(options: options, seed: seed)
+        sampler.observe(timeline.history)
         sampler.observe(tokens)
         decoder = tokenizer.map(StreamingDecoder.init)
         stops = StopMatcher(options.stop)
@@ -117,15 +120,22 @@ final class GenerationRequest: Request, @unchecked Sendable {
             text += certain
             if isStopped { reason = .stop } else { text += stops.finish() }
         }
-        continuation.yield(
-            GeneratedToken(
-                id: id, text: text, logProbability: logProbability, topLogProbabilities: likeliest,
-                finishReason: reason))
+        let token = GeneratedToken(
+            id: id, text: text, logProbability: logProbability, topLogProbabilities: likeliest, finishReason: reason)
         feed(id)
-        if reason != nil { finish() }
+        if reason == nil {
+            continuation.yield(token)
+        } else {
+            lastToken = token
+            finish()
+        }
     }
 
     override func complete(_ error: LatheError?) {
+        // The handler holds the session. It goes first, so that whoever sees the end of the stream and has let go of the
+        // session finds its slot free.
+        continuation.onTermination = nil
+        if let lastToken { continuation.yield(lastToken) }
         continuation.finish(throwing: error)
     }
 }
@@ -155,13 +165,14 @@ final class ScoringRequest: Request, @unchecked Sendable {
     override func wantsLogits(afterPending offset: Int) -> Bool { onLogits != nil || offset < pending.count - 1 }
 
     override func receive(_ logits: Span<Float>, at index: Int, tokenizer: Tokenizer?, logSumExp: () -> Float) {
+        do throws(LatheError) {
+            try logits.requireFinite()
+        } catch {
+            return fail(error)
+        }
         onLogits?(index, logits)
         guard index + 1 < tokens.count else { return }
         let sum = logSumExp()
-        guard sum.isFinite else {
-            return fail(
-                LatheError(.notFinite, "The model produced a logit that is not finite after token \(index)."))
-        }
         let id = tokens[index + 1]
         scores.append(
             TokenScore(
