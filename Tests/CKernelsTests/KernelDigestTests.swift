@@ -66,7 +66,8 @@ import Testing
                 let rows = Memory(bytes: 3 * MemoryLayout<lathe_row_quantization>.stride)
                 let q = Memory(bytes: 3 * padded * bytes)
                 run(x.pointer(), depth * 4, 3, depth, rows.pointer(), q.base, padded * bytes)
-                return ("quantize \(name), depth \(depth)", GoldenDigests.digest(rows.array(of: UInt8.self) + q.array()))
+                let digest = GoldenDigests.digest(rows.array(of: UInt8.self) + q.array())
+                return ("quantize \(name), depth \(depth)", digest)
             }
         }
     }
@@ -175,10 +176,8 @@ import Testing
         }
         kernel.add(x.pointer(), gamma.pointer(), width, output.pointer())
         result.append(("add, width \(width)", digest()))
-        result.append((
-            "log_sum_exp, width \(width)",
-            GoldenDigests.digest([kernel.log_sum_exp(x.pointer(), rows * width).bitPattern])
-        ))
+        let sum = kernel.log_sum_exp(x.pointer(), rows * width)
+        result.append(("log_sum_exp, width \(width)", GoldenDigests.digest([sum.bitPattern])))
         for isQuantized in [true, false] {
             embed(kernel, width: width, isQuantized: isQuantized, output)
             result.append(("embed_\(isQuantized ? "qc8w" : "f32"), width \(width)", digest()))

@@ -10,8 +10,8 @@ import Testing
         var m = HandMadeModel(encoding: encoding)
         let x = m.embed()
         let wide = m.linear(m.layerNorm(x), to: 30)
-        let y = m.add(m.linear(m.attention(m.slice(wide, 0, 10), m.slice(wide, 10, 10), m.slice(wide, 20, 10)), to: 10), x)
-        m.head(m.layerNorm(y))
+        let attended = m.attention(m.slice(wide, 0, 10), m.slice(wide, 10, 10), m.slice(wide, 20, 10))
+        m.head(m.layerNorm(m.add(m.linear(attended, to: 10), x)))
         for k in 0..<10 { m.weights["p0"]![3 * 10 + k] = k % 2 == 0 ? 3e38 : 2e38 }
         return try m.model()
     }

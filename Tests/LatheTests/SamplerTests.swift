@@ -130,27 +130,27 @@ import Testing
 
     @Test func allOfTheSetIsDrawn() throws {
         let options = GenerationOptions(1) {
-            $0.temperature = 2
-            $0.topK = 12
+            $0.temperature = 0.9
+            $0.topK = 30
             $0.topP = 0.95
-            $0.minP = 0.05
+            $0.minP = 0.1
         }
         var random = SeededRandom(seed: 8)
         let logits = random.floats(50, in: -3...3)
         let candidates = reference(logits, options)
-        #expect(candidates.count > 4 && candidates.count < 12, "the case cuts by every rule")
+        #expect((5...22).contains(candidates.count), "\(candidates.count) candidates")
         var sampler = Sampler(options: options, seed: 4)
         var counts: [Int32: Int] = [:]
         let draws = 20_000
         for _ in 0..<draws { counts[try draw(&sampler, logits), default: 0] += 1 }
         #expect(Set(counts.keys) == Set(candidates.map(\.id)))
-        // Pearson's statistic; with up to 11 degrees of freedom 31 is exceeded once in a thousand seeds. This is one seed.
+        // Pearson's statistic; with up to 21 degrees of freedom 47 is exceeded once in a thousand seeds. This is one seed.
         let statistic = candidates.reduce(0.0) { sum, candidate in
             let expected = candidate.probability * Double(draws)
             let difference = Double(counts[candidate.id] ?? 0) - expected
             return sum + difference * difference / expected
         }
-        #expect(statistic < 31, "\(statistic) with \(candidates.count - 1) degrees of freedom")
+        #expect(statistic < 47, "\(statistic) with \(candidates.count - 1) degrees of freedom")
     }
 
     // MARK: Repetition penalty

@@ -153,6 +153,24 @@ import Testing
         #expect(try await session.all([7], GenerationOptions(3)).count == 3)
     }
 
+    @Test func cancelledScoringStopsBeforeTheNextStep() async throws {
+        let engine = try Run(chunk: 1).engine(model())
+        let session = try engine.makeSession()
+        let text = Array(try TestModels.tokens("long").prefix(40))
+        let gate = Gate()
+        let task = Task { try await session.score(text, stoppingAt: gate, after: 10) }
+        await gate.reached()
+        task.cancel()
+        gate.open()
+        await #expect(throws: CancellationError.self) { try await task.value }
+        #expect(session.position == 11)
+        // The session has been used, and can go on; the rest of the text is forgotten.
+        await #expect(throws: LatheError.self) { try await session.score(text) }
+        let expected = try await Run().engine(model()).makeSession()
+            .all(Array(text.prefix(11)) + [9], GenerationOptions(5)).map(\.id)
+        #expect(try await session.all([9], GenerationOptions(5)).map(\.id) == expected)
+    }
+
     @Test func cancelledBeforeItsFirstStep() async throws {
         let engine = try Run(chunk: 2, sessions: 2).engine(model())
         let session = try engine.makeSession()
@@ -163,6 +181,8 @@ import Testing
         gate.open()
         #expect(try await scores.count == 3)
         #expect(session.position == 0)
+        let error = await #expect(throws: LatheError.self) { try await session.score([1]) }
+        #expect(error?.code == .invalidRequest, "a prompt waits in this session")
         // What was not fed opens the next request, as documented for a timeline.
         let expected = try await Run().engine(model()).makeSession().all(prompt, GenerationOptions(5)).map(\.id)
         #expect(try await session.all([], GenerationOptions(5)).map(\.id) == expected)

@@ -5,7 +5,9 @@ import Testing
 
 /// The text that comes with the tokens: whole characters, cut before stop strings, nothing lost.
 @Suite struct TextTests {
-    private func engine() throws -> Engine { try Run(threads: 2, keyValueType: .float16).engine(TestModels.model("novelist", .int8)) }
+    private func engine() throws -> Engine {
+        try Run(threads: 2, keyValueType: .float16).engine(TestModels.model("novelist", .int8))
+    }
 
     private func text(_ tokens: [GeneratedToken]) -> String { tokens.map(\.text).joined() }
 
@@ -21,7 +23,8 @@ import Testing
                     $0.temperature = temperature
                     $0.seed = seed
                 })
-            #expect(text(tokens) == (try tokenizer.decode(tokens.map(\.id))), "temperature \(temperature), seed \(seed)")
+            let decoded = try tokenizer.decode(tokens.map(\.id))
+            #expect(text(tokens) == decoded, "temperature \(temperature), seed \(seed)")
         }
     }
 

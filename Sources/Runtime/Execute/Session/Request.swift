@@ -23,6 +23,9 @@ class Request: @unchecked Sendable {
     /// The request stops before the next step.
     func cancel() { cancelled.store(true, ordering: .relaxed) }
 
+    /// Whether tokens that a cancelled request did not feed open the timeline's next one.
+    var keepsUnfed: Bool { true }
+
     /// Whether the logits that follow the `offset`-th pending token are needed.
     func wantsLogits(afterPending offset: Int) -> Bool { offset == pending.count - 1 }
 
@@ -44,7 +47,7 @@ class Request: @unchecked Sendable {
     func finish() {
         guard !isFinished else { return }
         isFinished = true
-        if !pending.isEmpty { timeline.pendingTokens = Array(pending) }
+        if keepsUnfed && !pending.isEmpty { timeline.pendingTokens = Array(pending) }
         timeline.isBusy.store(false, ordering: .releasing)
         complete(nil)
     }
@@ -145,21 +148,21 @@ final class ScoringRequest: Request, @unchecked Sendable {
     private let tokens: [Int32]
     private let topCount: Int
     private let onLogits: (@Sendable (Int, Span<Float>) -> Void)?
-    private let continuation: CheckedContinuation<[TokenScore], any Error>
+    /// Set before the request is submitted.
+    var continuation: CheckedContinuation<[TokenScore], any Error>?
     private var scores: [TokenScore]
 
     init(
-        timeline: Timeline, tokens: [Int32], topCount: Int,
-        onLogits: (@Sendable (Int, Span<Float>) -> Void)?,
-        continuation: CheckedContinuation<[TokenScore], any Error>
+        timeline: Timeline, tokens: [Int32], topCount: Int, onLogits: (@Sendable (Int, Span<Float>) -> Void)?
     ) {
         self.tokens = tokens
         self.topCount = topCount
         self.onLogits = onLogits
-        self.continuation = continuation
         scores = [TokenScore(id: tokens[0], logProbability: nil, topLogProbabilities: [])]
         super.init(timeline: timeline, tokens: tokens)
     }
+
+    override var keepsUnfed: Bool { false }
 
     /// The last token's logits predict nothing of the text; they are computed only for someone who asked for logits.
     override func wantsLogits(afterPending offset: Int) -> Bool { onLogits != nil || offset < pending.count - 1 }
@@ -181,7 +184,14 @@ final class ScoringRequest: Request, @unchecked Sendable {
     }
 
     override func complete(_ error: LatheError?) {
-        if let error { continuation.resume(throwing: error) } else { continuation.resume(returning: scores) }
+        if let error {
+            continuation?.resume(throwing: error)
+        } else if !pending.isEmpty {
+            continuation?.resume(throwing: CancellationError())
+        } else {
+            continuation?.resume(returning: scores)
+        }
+        continuation = nil
     }
 }
 
