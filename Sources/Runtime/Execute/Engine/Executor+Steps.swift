@@ -219,7 +219,8 @@ extension Executor {
         let mine = share(stepWeightBytes / 64, thread, threads)
         var start = 0
         var sum: UInt64 = 0
-        for unsaferegion in unsafe probeRegions {
+        for index in unsafe probeRegions.indices {
+            let region = unsafe probeRegions[index]
             let lines = region.count / 64
             let first = max(mine.lowerBound, start)
             let end = min(mine.upperBound, start + lines)

@@ -117,7 +117,10 @@ final class Executor: @unchecked Sendable {
         var read: Set<Int> = [plan.head.weight]
         for case .linear(let linear) in plan.steps { read.insert(linear.weight) }
         var regions: [UnsafeRawBufferPointer] = unsafe []
-        for unsafepart in unsafe read.sorted().flatMap({ unsafe weights[$0].parts }) {
+        // By index: swift-format joins the two words of `for unsafe`.
+        let parts = unsafe read.sorted().flatMap { unsafe weights[$0].parts }
+        for index in unsafe parts.indices {
+            let part = unsafe parts[index]
             if let last = unsafe regions.last, unsafe last.baseAddress! + last.count == part.baseAddress! {
                 unsafe regions[regions.count - 1] = UnsafeRawBufferPointer(
                     start: last.baseAddress!, count: last.count + part.count)
