@@ -29,6 +29,9 @@ final class Scheduler: Sendable {
 
     // MARK: From any thread
 
+    /// Requests that the compute thread has not taken yet.
+    var waitingRequestCount: Int { inbox.withLock { $0.requests.count } }
+
     func submit(_ request: Request) {
         let isShutDown = inbox.withLock { inbox in
             if !inbox.isShutDown { inbox.requests.append(request) }
