@@ -22,7 +22,7 @@ final class BentCheckpoint {
     }
 
     /// Replaces or, with nil, removes a field of a JSON file.
-    func change(_ name: String = "config.json", _ path: [String], to value: JSON?) throws {
+    func change(in name: String = "config.json", _ path: [String], to value: JSON?) throws {
         let json = try JSON.parse(path: file(name)).replacing(path, with: value)
         try write(json.serialized(), to: name)
     }
