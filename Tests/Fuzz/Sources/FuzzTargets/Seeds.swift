@@ -1,4 +1,5 @@
 import Foundation
+
 @testable import LatheCompiler
 @testable import LatheFormat
 

@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+
 @testable import Lathe
 @testable import LatheCompiler
 @testable import LatheFormat
