@@ -59,6 +59,9 @@ let package = Package(
             name: "LatheCompilerTests", dependencies: ["LatheCompiler", "Lathe", "LatheFormat"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
+            name: "LatheCommandTests", dependencies: ["LatheCommand", "LatheFormat"],
+            swiftSettings: [.swiftLanguageMode(.v6)]),
+        .testTarget(
             name: "LatheTests", dependencies: ["Lathe", "LatheCompiler", "LatheFormat", "CKernels", "TestSupport"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
     ]

@@ -28,7 +28,7 @@ def lathe(args: argparse.Namespace, checkpoint: Path, ids: list[int], logits: Pa
     """Runs `lathe score --json` and returns what it printed; a failure is a RuntimeError with its message."""
     command = [
         str(args.lathe), "score", "--model", str(checkpoint), "--ids", ",".join(map(str, ids)),
-        "--logits", str(logits), "--json", *shlex.split(args.extra),
+        "--weights", args.weights, "--logits", str(logits), "--json", *shlex.split(args.extra),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=args.timeout, check=False)
     if done.returncode != 0:
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, help="ids of each run (at most the context)")
     parser.add_argument("--runs", type=int, default=2, help="runs of each checkpoint")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", default="f32", help="as of lathe score; the tolerance is meant for f32")
     parser.add_argument("--extra", default="", help='more arguments of the command, e.g. "--threads 2"')
     parser.add_argument("--timeout", type=float, default=600, help="seconds that one run of the command may take")
     args = parser.parse_args()

@@ -2,7 +2,7 @@ import CKernels
 import Testing
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #endif
 
 /// The levels and what the tables choose for them.
@@ -42,29 +42,29 @@ import Glibc
     }
 
     #if arch(x86_64) && os(Linux)
-    /// The operating system lists the same features.
-    @Test func featuresAreThoseOfTheOperatingSystem() throws {
-        let file = try #require(fopen("/proc/cpuinfo", "r"))
-        defer { fclose(file) }
-        var flags: Set<String> = []
-        var line = [CChar](repeating: 0, count: 16384)
-        while flags.isEmpty, fgets(&line, Int32(line.count), file) != nil {
-            let text = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
-            if text.hasPrefix("flags") { flags = Set(text.split { $0 == " " || $0 == "\n" }.map(String.init)) }
+        /// The operating system lists the same features.
+        @Test func featuresAreThoseOfTheOperatingSystem() throws {
+            let file = try #require(fopen("/proc/cpuinfo", "r"))
+            defer { fclose(file) }
+            var flags: Set<String> = []
+            var line = [CChar](repeating: 0, count: 16384)
+            while flags.isEmpty, fgets(&line, Int32(line.count), file) != nil {
+                let text = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+                if text.hasPrefix("flags") { flags = Set(text.split { $0 == " " || $0 == "\n" }.map(String.init)) }
+            }
+            let features = lathe_cpu_features()
+            func expect(_ feature: Int, _ needed: Set<String>) {
+                #expect((features & UInt32(feature) != 0) == needed.isSubset(of: flags), "\(needed)")
+            }
+            let avx2: Set = ["avx2", "fma", "f16c"]
+            let avx512 = avx2.union(["avx512f", "avx512bw", "avx512dq", "avx512vl"])
+            expect(Int(LATHE_CPU_AVX2), avx2)
+            expect(Int(LATHE_CPU_AVXVNNI), avx2.union(["avx_vnni"]))
+            expect(Int(LATHE_CPU_AVX512), avx512)
+            expect(Int(LATHE_CPU_AVX512VNNI), avx512.union(["avx512_vnni"]))
+            expect(Int(LATHE_CPU_AVX512VBMI2), avx512.union(["avx512_vbmi2"]))
+            expect(Int(LATHE_CPU_AMX_INT8), avx512.union(["amx_tile", "amx_int8"]))
         }
-        let features = lathe_cpu_features()
-        func expect(_ feature: Int, _ needed: Set<String>) {
-            #expect((features & UInt32(feature) != 0) == needed.isSubset(of: flags), "\(needed)")
-        }
-        let avx2: Set = ["avx2", "fma", "f16c"]
-        let avx512 = avx2.union(["avx512f", "avx512bw", "avx512dq", "avx512vl"])
-        expect(Int(LATHE_CPU_AVX2), avx2)
-        expect(Int(LATHE_CPU_AVXVNNI), avx2.union(["avx_vnni"]))
-        expect(Int(LATHE_CPU_AVX512), avx512)
-        expect(Int(LATHE_CPU_AVX512VNNI), avx512.union(["avx512_vnni"]))
-        expect(Int(LATHE_CPU_AVX512VBMI2), avx512.union(["avx512_vbmi2"]))
-        expect(Int(LATHE_CPU_AMX_INT8), avx512.union(["amx_tile", "amx_int8"]))
-    }
     #endif
 
     @Test(arguments: names)
@@ -79,9 +79,9 @@ import Glibc
             #expect(String(cString: vector.name) == "scalar" && vector.features == 0)
         }
         #if arch(x86_64)
-        let expected = ["scalar": "scalar", "avx2": "avx2", "avxvnni": "avx2", "neon": "scalar"][name] ?? "avx512"
-        #expect(String(cString: quantize.name) == expected)
-        #expect(String(cString: vector.name) == expected)
+            let expected = ["scalar": "scalar", "avx2": "avx2", "avxvnni": "avx2", "neon": "scalar"][name] ?? "avx512"
+            #expect(String(cString: quantize.name) == expected)
+            #expect(String(cString: vector.name) == expected)
         #endif
     }
 }

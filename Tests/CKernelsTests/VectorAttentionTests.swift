@@ -2,9 +2,9 @@ import CKernels
 import Testing
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 func referenceExp(_ x: Double) -> Double { exp(x) }

@@ -20,7 +20,9 @@ import Testing
     /// What the cache holds after these values were stored.
     private func stored(_ kernel: lathe_vector_kernel, _ values: [Float]) -> [UInt16] {
         withHead(width: values.count) { head, block in
-            withUnsafePointer(to: head) { kernel.kv_store($0, 0, 1, values, values.count * 4, values, values.count * 4) }
+            withUnsafePointer(to: head) {
+                kernel.kv_store($0, 0, 1, values, values.count * 4, values, values.count * 4)
+            }
             return Array(UnsafeBufferPointer(start: block, count: values.count))
         }
     }

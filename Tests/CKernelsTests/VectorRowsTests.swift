@@ -2,9 +2,9 @@ import CKernels
 import Testing
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// Layer norm, activations, addition and log-sum-exp: the bits of the definition, and the definition is the mathematics.

@@ -99,7 +99,7 @@ typedef struct {
   const int8_t *weights;              // T16, 64-byte aligned
   const float *weight_scales;         // [round_up(columns, 16)]
   const int32_t *column_sums;         // [round_up(columns, 16)], Σ_k w(j,k)
-  const float *bias;                  // [round_up(columns, 16)] or NULL
+  const float *bias;                  // [round_up(columns, 16)] or NULL, the same as zeros (+0)
   lathe_epilogue epilogue;
   const float *residual;              // [rows][columns] or NULL; may be the output itself
   size_t residual_stride_bytes;
@@ -107,7 +107,9 @@ typedef struct {
   size_t output_stride_bytes;
 } lathe_linear_qd8_qc8w;
 
-// Computes the columns of panels panel_begin …< panel_end (16 columns each) for all rows.
+// Computes the columns of panels panel_begin …< panel_end (16 columns each) for all rows. Kernels walk groups of up to four
+// panels from panel_begin on (eight for float32 at one row) and take what is left one by one, so a caller that splits a
+// matrix among threads does well to cut at multiples of 12, or at least of 4.
 typedef void (*lathe_linear_qd8_qc8w_fn)(const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end);
 
 typedef struct {
@@ -124,7 +126,7 @@ typedef struct {
   const float *activations;  // [rows][depth]
   size_t activation_stride_bytes;
   const float *weights;      // P16
-  const float *bias;         // [round_up(columns, 16)] or NULL
+  const float *bias;         // [round_up(columns, 16)] or NULL, the same as zeros (+0)
   lathe_epilogue epilogue;
   const float *residual;
   size_t residual_stride_bytes;
@@ -230,7 +232,8 @@ const lathe_vector_kernel *lathe_vector_select(uint32_t features);
 // MARK: - Packing (offline; scalar)
 
 // A weight matrix as a checkpoint stores it: element (n,k) at base + n·column_stride + k·depth_stride bytes, float32.
-// symmetric per column: scale = absmax/127, w = clamp(rne(x·(127/absmax)), ±127); a column of zeros has scale 1.
+// symmetric per column: scale = absmax/127, w = clamp(rne(x·(127/absmax)), ±127). A column of zeros has scale 1, and so has
+// one whose absmax is below 2⁻¹⁰⁰: it is stored as zeros. The columns of padding have scale 1 and sum 0.
 void lathe_pack_qc8w(
     const float *weights, size_t column_stride_bytes, size_t depth_stride_bytes, size_t columns, size_t depth,
     int8_t *packed, float *scales, int32_t *column_sums);

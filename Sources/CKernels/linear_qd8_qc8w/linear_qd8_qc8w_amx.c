@@ -28,7 +28,7 @@ enum {
   BLOCK_ROWS = 2 * TILE_ROWS,
   BLOCK_PANELS = 2,
   // Partial sums of this many blocks wait on the stack while a chunk of the depth, two panels of it within the first
-  // cache, serves all of them. Unsplit, K = 3072 ran at four fifths of the speed.
+  // cache, serves all of them. A prototype without it ran K = 3072 at four fifths of the speed.
   CHUNK_TILES = 16,
   CHUNK_BLOCKS = 4,
   PREFETCH_BYTES = 4096,

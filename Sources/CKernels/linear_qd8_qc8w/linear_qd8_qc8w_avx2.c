@@ -13,8 +13,7 @@
 #include "../simd/vf16_avx2.h"
 #include "linear_qd8_qc8w_blocks.h"
 
-#pragma clang attribute push( \
-    __attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 
 #include "linear_qd8_qc8w_epilogue.h"
 
@@ -71,6 +70,7 @@ static inline __attribute__((always_inline)) void accumulate(
   }
 }
 
+// One compiled form for each shape that the function below asks for; those of many row blocks do not prefetch.
 #define SHAPE(rows, panels) \
   case (rows) * 8 + (panels): accumulate(block, rows, panels, true, acc); break;
 #define SHAPE_OF_MANY(rows, panels) \
@@ -82,7 +82,7 @@ static void run_block(const lathe_qd8_block *block) {
     SHAPE(1, 3)
     SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1)
     SHAPE_OF_MANY(2, 1) SHAPE_OF_MANY(3, 1)
-    default: __builtin_unreachable();
+    default: __builtin_trap();  // a shape that the function below does not ask for
   }
   lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
 }

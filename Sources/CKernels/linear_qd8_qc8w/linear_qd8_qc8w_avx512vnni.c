@@ -84,6 +84,7 @@ static inline __attribute__((always_inline)) void accumulate(
   }
 }
 
+// One compiled form for each shape that the function below asks for; those of many row blocks do not prefetch.
 #define SHAPE(rows, panels) \
   case (rows) * 8 + (panels): accumulate(block, rows, panels, true, acc); break;
 #define SHAPE_OF_MANY(rows, panels) \
@@ -96,7 +97,7 @@ static void run_block(const lathe_qd8_block *block) {
     SHAPE(7, 3) SHAPE(8, 3)
     SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1) SHAPE(7, 1) SHAPE(8, 1)
     SHAPE_OF_MANY(5, 4) SHAPE_OF_MANY(6, 4) SHAPE_OF_MANY(5, 1) SHAPE_OF_MANY(6, 1)
-    default: __builtin_unreachable();
+    default: __builtin_trap();  // a shape that the function below does not ask for
   }
   lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
 }

@@ -45,6 +45,7 @@ static inline void lathe_qd8_prefetch_next_group_now(const lathe_qd8_block *bloc
 static inline __attribute__((always_inline)) void lathe_qd8_for_each_block(
     const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end, size_t tall, size_t wide,
     void (*run)(const lathe_qd8_block *)) {
+  // From five blocks of at most `tall` rows on, none has fewer than tall − 1: the kernels need quiet forms of those only.
   enum { PREFETCH_BYTES = 4096, MANY_ROW_BLOCKS = 5 };
   const size_t panel_bytes = lathe_qc8w_panel_bytes(operation->depth);
   const size_t row_blocks = (operation->rows + tall - 1) / tall;

@@ -23,11 +23,13 @@ struct CompilationJob {
             values: definition.values, entryPoints: definition.entryPoints)
         // What is written must be what the reader accepts.
         try graph.validate(against: definition.configuration, source: checkpoint.path)
+        _ = try ModelConfiguration(json: definition.configuration.json, source: checkpoint.configurationPath)
         tokenizer = try TokenizerCompiler.compile(folder: checkpoint.path)
         var recipe: [(String, JSON)] = [("weights", .string(format.description))]
         if let sourceHash { recipe.append(("source_sha256", .string(sourceHash))) }
         metadata = ModelFile.metadata(
-            configuration: definition.configuration, graph: graph, recipe: .object(JSONObject(recipe)), tokenizer: tokenizer)
+            configuration: definition.configuration, graph: graph, recipe: .object(JSONObject(recipe)),
+            tokenizer: tokenizer)
     }
 
     func makeWriter(to destination: AtomicFile.Destination) throws(LatheError) -> LatheFileWriter {

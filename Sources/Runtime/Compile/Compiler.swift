@@ -27,10 +27,11 @@ public struct Compiler: Sendable {
     public func compile(
         checkpoint path: String, output: String, progress: (Progress) -> Void = { _ in }
     ) throws(LatheError) -> CompilationReport {
-        let checkpoint = try Checkpoint(path: path)
-        try checkOutput(output, isNoneOf: checkpoint.weights.files.map(\.path))
+        // Read, not mapped: a mapped checkpoint would count as this process's memory, page after page.
+        let checkpoint = try Checkpoint(path: path, access: .read)
+        try checkOutput(output, isNoneOf: checkpoint.inputPaths)
         let job = try CompilationJob(
-            checkpoint: checkpoint, format: weights, threads: threads, 
+            checkpoint: checkpoint, format: weights, threads: threads,
             sourceHash: try SHA256.hexDigest(of: checkpoint.weights.files))
         let writer = try job.makeWriter(to: .path(output))
         let tensors = try job.write(to: writer, progress: progress)
@@ -45,7 +46,7 @@ public struct Compiler: Sendable {
         checkpoint path: String, progress: (Progress) -> Void = { _ in }
     ) throws(LatheError) -> MappedFile {
         let job = try CompilationJob(
-            checkpoint: try Checkpoint(path: path), format: weights, threads: threads, sourceHash: nil)
+            checkpoint: try Checkpoint(path: path, access: .read), format: weights, threads: threads, sourceHash: nil)
         let writer = try job.makeWriter(to: .memory(name: path))
         _ = try job.write(to: writer, progress: progress)
         return try writer.finish()!

@@ -15,4 +15,9 @@ public enum ModelLoading {
         // What this process wrote itself a moment ago needs no checksum.
         return try Model(file: try ModelFile.open(mapped: file, verify: false))
     }
+
+    /// The files that `load` reads: none of them may be an output.
+    public static func inputPaths(_ path: String) throws(LatheError) -> [String] {
+        Files.isDirectory(path) ? try Checkpoint(path: path).inputPaths : [path]
+    }
 }

@@ -30,7 +30,7 @@ enum Main {
                 try command.run()
             }
         } catch let error as LatheError {
-            StandardError.print("lathe: \(error.message)")
+            StandardError.print("lathe: \(printable(error.message))")
             Interruption.exitProcess(error.code == .budget ? 2 : 1)
         } catch {
             LatheCommand.exit(withError: error)

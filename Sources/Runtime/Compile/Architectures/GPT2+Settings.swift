@@ -15,11 +15,18 @@ extension GPT2 {
         let scalesAttentionByInverseLayer: Bool
         let tiesHead: Bool
 
+        /// Far above any model of the family; sums and products of two sizes stay within Int.
+        private static let maximumSize = 1 << 24
+        private static let maximumLayers = 10_000
+
         /// - Parameter source: the file that `object` came from, for messages.
         init(_ object: JSONObject, source: String) throws(LatheError) {
             func size(_ key: String) throws(LatheError) -> Int {
                 let value = try object.int(key, in: source)
-                guard value >= 1 else { throw LatheError(.corrupt, "\(source): `\(key)` is \(value).") }
+                guard (1...Self.maximumSize).contains(value) else {
+                    throw LatheError(
+                        .corrupt, "\(source): `\(key)` is \(value); it must be from 1 to \(Self.maximumSize).")
+                }
                 return value
             }
             vocabularySize = try size("vocab_size")
@@ -27,21 +34,18 @@ extension GPT2 {
             contextLength = try size(object["n_positions"] == nil && object["n_ctx"] != nil ? "n_ctx" : "n_positions")
             width = try size("n_embd")
             layerCount = try size("n_layer")
+            guard layerCount <= Self.maximumLayers else {
+                throw LatheError(
+                    .corrupt, "\(source): `n_layer` is \(layerCount); at most \(Self.maximumLayers) are possible.")
+            }
             headCount = try size("n_head")
             guard width % headCount == 0 else {
                 throw LatheError(
                     .corrupt, "\(source): `n_head` is \(headCount), which does not divide `n_embd` (\(width)).")
             }
-            if let inner = try object.intIfPresent("n_inner", in: source) {
-                guard inner >= 1 else { throw LatheError(.corrupt, "\(source): `n_inner` is \(inner).") }
-                innerWidth = inner
-            } else {
-                let (inner, overflows) = width.multipliedReportingOverflow(by: 4)
-                guard !overflows else { throw LatheError(.corrupt, "\(source): `n_embd` is \(width).") }
-                innerWidth = inner
-            }
+            innerWidth = object.valueIfPresent("n_inner") == nil ? 4 * width : try size("n_inner")
             epsilon = Float(try object.doubleIfPresent("layer_norm_epsilon", in: source) ?? 1e-5)
-            guard epsilon >= 0 else {
+            guard epsilon >= 0 && epsilon.isFinite else {
                 throw LatheError(.corrupt, "\(source): `layer_norm_epsilon` is \(epsilon).")
             }
             let name = try object.stringIfPresent("activation_function", in: source) ?? "gelu_new"
@@ -79,7 +83,8 @@ extension GPT2 {
                         + "float checkpoint.")
             }
             if case .object(let pruned)? = object["pruned_heads"], !pruned.isEmpty {
-                throw LatheError(.unsupported, "\(source): `pruned_heads` is not empty; remove the heads' weights first.")
+                throw LatheError(
+                    .unsupported, "\(source): `pruned_heads` is not empty; remove the heads' weights first.")
             }
         }
     }

@@ -27,7 +27,16 @@ package struct Checkpoint {
     }
 
     package static func readJSON(_ path: String) throws(LatheError) -> JSON {
-        try JSON.parse(try Files.read(path), source: path)
+        try JSON.parse(path: path)
+    }
+
+    /// Every file that a conversion reads; some may not exist.
+    package var inputPaths: [String] {
+        let names = [
+            "config.json", "generation_config.json", "model.safetensors.index.json", "tokenizer.json", "vocab.json",
+            "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        ]
+        return weights.files.map(\.path) + names.map { "\(path)/\($0)" }
     }
 
     /// Token ids under `key`, from generation_config.json first, as Hugging Face generates by it; an integer, a list or

@@ -9,6 +9,8 @@ public struct SyntheticCheckpoint: Sendable {
     /// config.json, as it will be written.
     private let configuration: JSONObject
     private let settings: GPT2.Settings
+    /// The preset, or the path of the configuration.
+    private let source: String
     public var isHalfPrecision: Bool
     public var seed: UInt64
 
@@ -24,7 +26,8 @@ public struct SyntheticCheckpoint: Sendable {
     public init(named name: String, isHalfPrecision: Bool = false, seed: UInt64 = 0) throws(LatheError) {
         if let preset = Self.presets.first(where: { $0.name == name }) {
             configuration = JSONObject([
-                ("architectures", .array(["GPT2LMHeadModel"])), ("model_type", "gpt2"), ("activation_function", "gelu_new"),
+                ("architectures", .array(["GPT2LMHeadModel"])), ("model_type", "gpt2"),
+                ("activation_function", "gelu_new"),
                 ("vocab_size", 50257), ("n_positions", 1024), ("n_ctx", 1024), ("n_embd", .number(preset.width)),
                 ("n_layer", .number(preset.layers)), ("n_head", .number(preset.heads)),
                 ("layer_norm_epsilon", 1e-5), ("bos_token_id", 50256), ("eos_token_id", 50256),
@@ -43,8 +46,20 @@ public struct SyntheticCheckpoint: Sendable {
             }
         }
         settings = try GPT2.Settings(configuration, source: name)
+        try Self.checkSize(settings, source: name)
         self.isHalfPrecision = isHalfPrecision
         self.seed = seed
+        source = name
+    }
+
+    /// Refuses what is too large for any disk, before it is laid out: products of sizes from a file may overflow.
+    private static func checkSize(_ settings: GPT2.Settings, source: String) throws(LatheError) {
+        let sizes = [settings.vocabularySize, settings.contextLength, 4 * settings.width, settings.innerWidth]
+        // The largest tensor has these sides at most; a layer has four matrices and a dozen vectors.
+        let bytes = 64 * Double(settings.layerCount + 4) * Double(sizes.max()!) * Double(settings.width)
+        guard bytes <= 1e15 else {
+            throw LatheError(.unsupported, "\(source): a checkpoint of these sizes would take more than 10 TB.")
+        }
     }
 
     /// Writes config.json and model.safetensors into `folder`, which is made if it does not exist; with the tokenizer
@@ -52,6 +67,8 @@ public struct SyntheticCheckpoint: Sendable {
     public func write(
         to folder: String, tokenizerFolder: String? = nil, progress: (Compiler.Progress) -> Void = { _ in }
     ) throws(LatheError) {
+        // Synthesizing into the folder of the configuration would replace the weights that belong to it.
+        try checkOutput("\(folder)/config.json", isNoneOf: [source])
         try Files.createDirectory(folder)
         let tensors = GPT2.tensorShapes(settings)
         let writer = try SafetensorsWriter(
@@ -135,19 +152,15 @@ public struct SyntheticCheckpoint: Sendable {
 /// Normally distributed numbers: the sum of twelve uniform ones, less six (variance 1, range ±6). Exact arithmetic on
 /// integers until the last step, so that a seed gives the same checkpoint everywhere.
 private struct NormalNumbers {
-    private var state: UInt64
+    private var uniform: SplitMix64
 
-    init(seed: UInt64) { state = seed }
+    init(seed: UInt64) { uniform = SplitMix64(seed: seed) }
 
     mutating func next() -> Float {
-        // Three draws of SplitMix64 give twelve 16-bit uniforms.
+        // Three draws give twelve 16-bit uniforms.
         var sum = 0
         for _ in 0..<3 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var z = state
-            z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-            z ^= z >> 31
+            let z = uniform.next()
             sum += Int(z & 0xFFFF) + Int(z >> 16 & 0xFFFF) + Int(z >> 32 & 0xFFFF) + Int(z >> 48)
         }
         return Float(sum - 6 * 0xFFFF) / 65536

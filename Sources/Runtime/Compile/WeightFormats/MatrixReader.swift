@@ -9,7 +9,9 @@ struct MatrixReader {
 
     /// Some output columns: element (n, k) stands at `n·columnStride + k·depthStride` floats.
     struct Slice {
-        let name: String
+        let source: WeightSource
+        /// Of the tensor's elements, the one that the slice begins with.
+        let firstElement: Int
         let buffer: AlignedBuffer
         let columns: Int
         let depth: Int
@@ -27,7 +29,7 @@ struct MatrixReader {
             let buffer = try source.entry.file.floats(of: source.entry.tensor.name)
             try body(
                 Slice(
-                    name: source.name, buffer: buffer, columns: columns, depth: depth, columnStride: 1,
+                    source: source, firstElement: 0, buffer: buffer, columns: columns, depth: depth, columnStride: 1,
                     depthStride: columns))
             return
         }
@@ -38,8 +40,8 @@ struct MatrixReader {
                 of: source.entry.tensor, elements: start * depth..<(start + count) * depth)
             try body(
                 Slice(
-                    name: source.name, buffer: buffer, columns: count, depth: depth, columnStride: depth,
-                    depthStride: 1))
+                    source: source, firstElement: start * depth, buffer: buffer, columns: count, depth: depth,
+                    columnStride: depth, depthStride: 1))
         }
     }
 }

@@ -80,7 +80,8 @@ enum Packing {
         let floats = try source.entry.file.floats(of: source.entry.tensor.name)
         try requireFinite(
             .init(
-                name: source.name, buffer: floats, columns: rows, depth: width, columnStride: width, depthStride: 1))
+                source: source, firstElement: 0, buffer: floats, columns: rows, depth: width, columnStride: width,
+                depthStride: 1))
         let result = AlignedBuffer(byteCount: rows * padded * 4)
         unsafe floats.withUnsafeMutableBytes { source in
             unsafe result.withUnsafeMutableBytes { result in
@@ -115,8 +116,9 @@ enum Packing {
         if let bad {
             throw LatheError(
                 .notFinite,
-                "The tensor `\(slice.name)` holds a value that is not finite (element \(bad) of a slice of "
-                    + "\(count)); such a checkpoint cannot be converted.")
+                "\(quoted(slice.source.entry.file.path)): the tensor \(quoted(slice.source.entry.tensor.name)) holds a "
+                    + "value that is not finite at element \(slice.firstElement + bad); such a checkpoint cannot be "
+                    + "converted.")
         }
     }
 
@@ -128,16 +130,13 @@ enum Packing {
         for k in 0..<slice.depth {
             let row = unsafe base + k * slice.depthStride
             let quad = unsafe packed + (k / 64) * 1024 + ((k % 64) / 4) * 64 + k % 4
-            var squaredError: Float = 0
-            var squaredWeights: Float = 0
+            // In double precision: the square of a large float32 is beyond float32.
             for n in 0..<columns {
-                let weight = unsafe row[n * slice.columnStride]
-                let difference = unsafe weight - Float(quad[n * 4]) * scales[n]
-                squaredError += difference * difference
-                squaredWeights += weight * weight
+                let weight = unsafe Double(row[n * slice.columnStride])
+                let difference = unsafe weight - Double(Float(quad[n * 4]) * scales[n])
+                error.squaredError += difference * difference
+                error.squaredWeights += weight * weight
             }
-            error.squaredError += Double(squaredError)
-            error.squaredWeights += Double(squaredWeights)
         }
         return error
     }

@@ -1,6 +1,6 @@
+import Dispatch
 import LatheFormat
 import Synchronization
-import Dispatch
 
 /// Feeds the executor: sessions wait in an inbox, decode together in one pass over the weights, and prefill in chunks
 /// beside it. Everything but the inbox belongs to the compute thread.

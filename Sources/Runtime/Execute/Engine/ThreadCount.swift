@@ -87,13 +87,15 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
     }
 
     private static func quotaV2(_ folder: String) -> Double? {
-        guard let fields = Files.readKernelText("\(folder)/cpu.max")?.split(whereSeparator: \.isWhitespace), fields.count == 2
+        guard let fields = Files.readKernelText("\(folder)/cpu.max")?.split(whereSeparator: \.isWhitespace),
+            fields.count == 2
         else { return nil }
         return parseQuota(String(fields[0]), period: String(fields[1]))
     }
 
     private static func quotaV1(_ folder: String) -> Double? {
-        guard let quota = Files.readKernelText("\(folder)/cpu.cfs_quota_us"), let period = Files.readKernelText("\(folder)/cpu.cfs_period_us")
+        guard let quota = Files.readKernelText("\(folder)/cpu.cfs_quota_us"),
+            let period = Files.readKernelText("\(folder)/cpu.cfs_period_us")
         else { return nil }
         return parseQuota(quota.filter { !$0.isWhitespace }, period: period.filter { !$0.isWhitespace })
     }

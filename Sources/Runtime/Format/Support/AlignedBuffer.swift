@@ -1,4 +1,15 @@
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
 /// Zeroed memory aligned to 64 bytes, freed when the last reference goes.
+///
+/// Large buffers come from the system page by page as they are first touched, so that room which is never used (a KV
+/// cache for a context that no prompt fills) costs address space alone.
 ///
 /// A class, because views on it (`ByteView`) retain it. Whoever holds the buffer may write; once a view has been handed
 /// out the bytes under it must no longer change.
@@ -7,16 +18,35 @@ package final class AlignedBuffer: @unchecked Sendable {
     // Sendable: one writer at a time is the owner's duty, as with any buffer; the reference itself is immutable.
     package let byteCount: Int
     private let base: UnsafeMutableRawPointer
+    private let isMapped: Bool
 
     package init(byteCount: Int) {
         precondition(byteCount >= 0)
         self.byteCount = byteCount
-        // One cache line more than asked, so that an empty buffer has an address too.
-        unsafe base = UnsafeMutableRawPointer.allocate(byteCount: byteCount + 64, alignment: 64)
-        unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount + 64)
+        isMapped = byteCount >= Self.mappedByteCount
+        if isMapped {
+            let pages = unsafe mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+            guard let pages = unsafe pages, unsafe pages != MAP_FAILED else {
+                fatalError("The system has no \(byteCount) bytes of memory left.")
+            }
+            unsafe base = pages
+        } else {
+            // One cache line more than asked, so that an empty buffer has an address too.
+            unsafe base = UnsafeMutableRawPointer.allocate(byteCount: byteCount + 64, alignment: 64)
+            unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount + 64)
+        }
     }
 
-    deinit { unsafe base.deallocate() }
+    deinit {
+        if isMapped {
+            _ = unsafe munmap(base, byteCount)
+        } else {
+            unsafe base.deallocate()
+        }
+    }
+
+    /// From this size on a map of its own is worth a system call.
+    private static let mappedByteCount = 1 << 18
 
     package var view: ByteView { unsafe ByteView(owner: self, base: UnsafeRawPointer(base), count: byteCount) }
 

@@ -36,7 +36,7 @@ struct Inspect: AsyncParsableCommand {
         StandardOutput.print("\n\(title):")
         for member in object.members {
             let value = if case .string(let text) = member.value { text } else { member.value.serialized() }
-            StandardOutput.print("  \(member.key): \(value)")
+            StandardOutput.print("  \(printable(member.key)): \(printable(value))")
         }
     }
 }

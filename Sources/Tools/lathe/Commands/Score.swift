@@ -30,13 +30,17 @@ struct Score: AsyncParsableCommand {
         let session = try engine.makeSession()
         let scores: [TokenScore]
         if let logits {
-            try checkOutput(logits, isNoneOf: [input.file, self.model.model].compactMap { $0 })
+            try checkOutput(
+                logits, isNoneOf: try ModelLoading.inputPaths(self.model.model) + (input.file.map { [$0] } ?? []))
             let writer = try LogitsWriter(
                 path: logits, tokens: tokens.count, vocabularySize: model.configuration.vocabularySize)
             scores = try await session.score(tokens, onLogits: writer.receive)
             try writer.finish()
         } else {
             scores = try await session.score(tokens)
+        }
+        if let index = scores.firstIndex(where: { $0.logProbability?.isFinite == false }) {
+            throw LatheError(.notFinite, "The log-probability of token \(index) is not finite.")
         }
         if json { printJSON(scores) } else { printTable(scores, model) }
     }
@@ -51,7 +55,10 @@ struct Score: AsyncParsableCommand {
     private func printTable(_ scores: [TokenScore], _ model: Model) {
         var table = TextTable(["id", "token", "log-probability"], rightAligned: [0, 2])
         for score in scores {
-            let text = model.tokenizer.map { String(decoding: (try? $0.bytes(of: score.id)) ?? [], as: UTF8.self).debugDescription } ?? ""
+            let text =
+                model.tokenizer.map {
+                    String(decoding: (try? $0.bytes(of: score.id)) ?? [], as: UTF8.self).debugDescription
+                } ?? ""
             table.add(["\(score.id)", text, score.logProbability.map { Double($0).rounded(to: 4) } ?? "–"])
         }
         StandardOutput.write(table.text)

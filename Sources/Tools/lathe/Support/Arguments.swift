@@ -10,25 +10,32 @@ struct ModelArguments: ParsableArguments {
         help: ArgumentHelp(
             "A .lathe file, or a checkpoint folder, which is then converted in memory.", valueName: "path"),
         completion: .file())
-    var model: String = "models/novelist"
+    var model: String = bundledModel
 
-    @Option(help: ArgumentHelp("How a checkpoint folder is converted: \(WeightFormats.names.joined(separator: ", ")).", valueName: "format"))
+    @Option(help: ArgumentHelp("How the weights of a checkpoint folder are stored.", valueName: "format"))
     var weights: WeightFormats = .int8
 
-    @Option(help: ArgumentHelp("Compute threads; default: what affinity, CPU quota and cores allow.", valueName: "n"))
+    @Option(help: ArgumentHelp("Compute threads. (default: what affinity, CPU quota and cores allow)", valueName: "n"))
     var threads: ThreadCounts?
 
-    @Option(help: ArgumentHelp("Type of the KV cache: f32 or f16; default: f16 for int8 weights, f32 for f32.", valueName: "type"))
+    @Option(
+        help: ArgumentHelp(
+            "Element type of the KV cache. (default: f16 for int8 weights, f32 for f32)", valueName: "type"))
     var kv: KeyValueType?
 
-    @Option(help: ArgumentHelp("Prompt tokens that go through the model in one pass.", valueName: "n"))
+    @Option(
+        help: ArgumentHelp(
+            "The most prompt tokens that go through the model in one pass; no result depends on it.", valueName: "n"))
     var prefillChunk: Int = 256
 
     @Flag(help: "Skip the checksums of a .lathe file while loading.")
     var noVerify = false
 
     func loadModel(showProgress: Bool = true) throws(LatheError) -> Model {
-        try ModelLoading.load(path: model, weights: weights, threads: threads?.first, verify: !noVerify) { progress in
+        try requireBundledModel(model)
+        Interruption.willMap(model)
+        return try ModelLoading.load(path: model, weights: weights, threads: threads?.first, verify: !noVerify) {
+            progress in
             if showProgress { ProgressBar.show(progress) }
         }
     }
@@ -94,14 +101,34 @@ struct InputArguments: ParsableArguments {
     }
 }
 
+/// What `--model` stands for by default, as seen from the root of this repository.
+let bundledModel = "models/novelist"
+
+/// Elsewhere nobody asked for that path, so "no such file" alone would not help.
+func requireBundledModel(_ path: String) throws(LatheError) {
+    guard path != bundledModel || Files.exists(path) else {
+        throw LatheError(
+            .missing,
+            "There is no \(bundledModel) here, the default model: give --model a .lathe file or a checkpoint folder.")
+    }
+}
+
 func missingTokenizer(_ path: String) -> LatheError {
     LatheError(.missing, "\(path) has no tokenizer, so it takes no text: give token ids with --ids.")
 }
 
+/// `1,2,3`, with or without spaces beside the commas; nothing at all is an empty list.
 func parseTokenIDs(_ list: String) throws(LatheError) -> [Int32] {
+    func trimmed(_ text: Substring) -> Substring {
+        var text = text.drop { $0 == " " }
+        while text.last == " " { text.removeLast() }
+        return text
+    }
+    if trimmed(list[...]).isEmpty { return [] }
     var ids: [Int32] = []
-    for item in list.split(separator: ",", omittingEmptySubsequences: false) {
-        guard let id = Int32(item.filter { $0 != " " }), id >= 0 else {
+    for part in list.split(separator: ",", omittingEmptySubsequences: false) {
+        let item = trimmed(part)
+        guard item.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let id = Int32(item) else {
             throw LatheError(.invalidRequest, "`\(item)` in the list of ids is no token id; write them as 1,2,3.")
         }
         ids.append(id)

@@ -17,6 +17,18 @@ enum ProgressBar {
     }
 }
 
+/// `text` with its control characters escaped: names come from files, and must neither break a line nor steer a terminal.
+func printable(_ text: String) -> String {
+    guard text.unicodeScalars.contains(where: isControl) else { return text }
+    return text.unicodeScalars.reduce(into: "") { result, scalar in
+        result += isControl(scalar) ? scalar.escaped(asASCII: true) : String(scalar)
+    }
+}
+
+private func isControl(_ scalar: Unicode.Scalar) -> Bool {
+    scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value)
+}
+
 /// Columns of text as wide as their widest cell.
 struct TextTable {
     private var rows: [[String]]
@@ -27,7 +39,7 @@ struct TextTable {
         self.rightAligned = rightAligned
     }
 
-    mutating func add(_ row: [String]) { rows.append(row) }
+    mutating func add(_ row: [String]) { rows.append(row.map(printable)) }
 
     var text: String {
         let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max()! }

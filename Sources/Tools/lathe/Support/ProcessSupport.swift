@@ -21,6 +21,8 @@ enum StandardError {
 }
 
 enum StandardInput {
+    static let isTerminal = isatty(0) == 1
+
     /// Everything up to the end of the input, byte for byte.
     static func readAll() throws(LatheError) -> [UInt8] {
         var result: [UInt8] = []
@@ -49,19 +51,31 @@ private func writeAll(_ text: String, to descriptor: Int32) {
     }
 }
 
+// Written by the main thread before anything is mapped, read by the handler of SIGBUS; never freed.
+nonisolated(unsafe) private var mappingMessage = unsafe UnsafeMutableBufferPointer<UInt8>(start: nil, count: 0)
+
 enum Interruption {
     /// SIGINT ends the process with 130: temporary files of a conversion have no name yet, so nothing is left behind.
     /// SIGBUS means that a mapped file became shorter under us; it ends with a sentence instead of a crash report.
     static func install() {
         signal(SIGINT) { _ in _exit(130) }
         signal(SIGPIPE, SIG_IGN)
+        // A write beyond RLIMIT_FSIZE is then an error like a full disk.
+        signal(SIGXFSZ, SIG_IGN)
+        willMap("The model file")
         signal(SIGBUS) { _ in
             // Only calls that a signal handler may make.
-            let message: StaticString =
-                "lathe: A mapped model file became shorter while it was in use; convert or copy it again.\n"
-            unsafe _ = write(2, message.utf8Start, message.utf8CodeUnitCount)
+            unsafe _ = write(2, mappingMessage.baseAddress, mappingMessage.count)
             _exit(1)
         }
+    }
+
+    /// Says which file it is that SIGBUS will speak of.
+    static func willMap(_ file: String) {
+        let text = "lathe: \(printable(file)) became shorter while it was in use; convert or copy it again.\n"
+        let message = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: text.utf8.count)
+        _ = unsafe message.initialize(from: text.utf8)
+        unsafe mappingMessage = message
     }
 
     static func exitProcess(_ code: Int32) -> Never { exit(code) }

@@ -1,0 +1,136 @@
+import Foundation
+import LatheFormat
+import Testing
+
+/// Conversions: the same bytes each time, and never a damaged destination.
+@Suite(.serialized) struct ConversionTests {
+    @Test func conversionsAreDeterministic() async throws {
+        let folder = try Folder()
+        for (checkpoint, name) in [(Fixtures.odd, "odd"), (Fixtures.novelist, "novelist")] {
+            for (index, threads) in ["1", "1", "2", "3"].enumerated() {
+                let outcome = try await CommandLineTool.run(
+                    "quantize", checkpoint, "-o", folder.path("\(name)\(index)"), "--threads", threads)
+                #expect(outcome.status == 0, "\(outcome.errors)")
+            }
+            let first = try folder.bytes("\(name)0")
+            for index in 1...3 { #expect(try folder.bytes("\(name)\(index)") == first) }
+        }
+        // By another path, from another working folder: no path is in the file.
+        let copy = try folder.copy(Fixtures.odd, as: "copy")
+        #expect(try await CommandLineTool.run("quantize", copy, "-o", folder.path("again")).status == 0)
+        #expect(try folder.bytes("again") == folder.bytes("odd0"))
+    }
+
+    @Test func aFolderRunsLikeTheFileMadeOfIt() async throws {
+        let file = try await CommandLineTool.run(
+            "score", "--model", try await Fixtures.tinyFile.path, "--ids", "1,2,3", "--json")
+        let folder = try await CommandLineTool.run("score", "--model", Fixtures.tiny, "--ids", "1,2,3", "--json")
+        #expect(try file.json() == folder.json())
+        let exact = try await CommandLineTool.run(
+            "score", "--model", Fixtures.tiny, "--weights", "f32", "--ids", "1,2,3", "--json")
+        #expect(try exact.json() != folder.json())
+    }
+
+    @Test(arguments: ["model.safetensors", "config.json", "tokenizer.json", "link", "./model.safetensors"])
+    func outputOverInputIsRefused(name: String) async throws {
+        let folder = try Folder()
+        let checkpoint = try folder.copy(Fixtures.tiny, as: "checkpoint")
+        try folder.write("{}", to: "checkpoint/tokenizer.json")
+        if name == "link" {
+            try FileManager.default.createSymbolicLink(
+                atPath: "\(checkpoint)/link", withDestinationPath: "model.safetensors")
+        }
+        let before = try Fixtures.bytes("\(checkpoint)/\(name)")
+        try await CommandLineTool.run("quantize", checkpoint, "-o", "\(checkpoint)/\(name)")
+            .expectFailure("output", "input")
+        try FileManager.default.removeItem(atPath: "\(checkpoint)/tokenizer.json")
+        if name != "tokenizer.json" {
+            try await CommandLineTool.run(
+                "score", "--model", checkpoint, "--ids", "1,2", "--logits", "\(checkpoint)/\(name)"
+            ).expectFailure("output", "input")
+            #expect(try Fixtures.bytes("\(checkpoint)/\(name)") == before)
+        }
+    }
+
+    @Test func shardsAndIndexAreInputsToo() async throws {
+        let folder = try Folder()
+        let checkpoint = try folder.copy(Fixtures.odd, as: "checkpoint")
+        for name in ["model-00002-of-00002.safetensors", "model.safetensors.index.json", "config.json"] {
+            try await CommandLineTool.run("quantize", checkpoint, "-o", "\(checkpoint)/\(name)")
+                .expectFailure("output", name)
+        }
+        try await CommandLineTool.run("synthesize", "\(checkpoint)/config.json", "-o", checkpoint)
+            .expectFailure("output", "config.json")
+    }
+
+    /// A disk that is full: the system refuses to let files grow beyond a limit, in units of 512 bytes.
+    @Test(arguments: [8, 64, 150])
+    func aFullDiskLeavesTheOldFile(blocks: Int) async throws {
+        let folder = try Folder()
+        try folder.write("the old file", to: "out.lathe")
+        let outcome = try await CommandLineTool.run(
+            "quantize", Fixtures.tiny, "-o", folder.path("out.lathe"), preparation: "ulimit -f \(blocks)")
+        outcome.expectFailure("Cannot write", folder.path("out.lathe"))
+        #expect(try folder.names() == ["out.lathe"])
+        #expect(try folder.bytes("out.lathe") == Array("the old file".utf8))
+        let logits = try await CommandLineTool.run(
+            "score", "--model", Fixtures.tiny, "--ids", (0..<64).map(String.init).joined(separator: ","), "--logits",
+            folder.path("out.lathe"), preparation: "ulimit -f 8")
+        // Loading converts into a file in memory, which the limit holds for as well.
+        #expect(logits.status == 1)
+        #expect(try folder.bytes("out.lathe") == Array("the old file".utf8))
+    }
+
+    /// Killed at twenty moments: the old file is there and valid, and nothing else.
+    @Test func aKilledConversionLeavesTheOldFile() async throws {
+        let folder = try Folder()
+        try folder.write(Self.configuration, to: "config.json")
+        let synthesized = try await CommandLineTool.run(
+            "synthesize", folder.path("config.json"), "-o", folder.path("checkpoint"))
+        try #require(synthesized.status == 0, "\(synthesized.errors)")
+        try FileManager.default.createDirectory(atPath: folder.path("out"), withIntermediateDirectories: true)
+        let arguments = ["quantize", folder.path("checkpoint"), "-o", folder.path("out/model.lathe")]
+        let start = ContinuousClock.now
+        #expect(try await CommandLineTool.start(arguments).outcome().status == 0)
+        let whole = ContinuousClock.now - start
+        let old = try folder.bytes("out/model.lathe")
+
+        var killed = 0
+        for attempt in 0..<20 {
+            let run = try CommandLineTool.start(arguments)
+            try await Task.sleep(for: whole * (Double(attempt) + Double.random(in: 0...1)) / 20)
+            kill(run.process.processIdentifier, SIGKILL)
+            let outcome = try await run.outcome()
+            if outcome.isSignal { killed += 1 }
+            #expect(try folder.bytes("out/model.lathe") == old)
+            // Between link and rename the complete file has a second name for a moment.
+            let names = try FileManager.default.contentsOfDirectory(atPath: folder.path("out"))
+            #expect(names == ["model.lathe"])
+        }
+        #expect(killed > 0)
+        let score = try await CommandLineTool.run(
+            "score", "--model", folder.path("out/model.lathe"), "--ids", "1,2,3", "--json")
+        #expect(try score.json().count == 2)
+    }
+
+    /// About 30 MB in float32.
+    private static let configuration = """
+        {"model_type": "gpt2", "vocab_size": 8192, "n_positions": 128, "n_embd": 384, "n_layer": 2, "n_head": 6,
+         "bos_token_id": 0, "eos_token_id": 0}
+        """
+
+    @Test func synthesizedCheckpointsAreTheSameForTheSameSeed() async throws {
+        let folder = try Folder()
+        let config = try folder.write(try Fixtures.bytes("\(Fixtures.tiny)/config.json"), to: "config.json")
+        for (name, seed) in [("a", "1"), ("b", "1"), ("c", "2")] {
+            let outcome = try await CommandLineTool.run(
+                "synthesize", config, "-o", folder.path(name), "--seed", seed, "--dtype", "f16")
+            #expect(outcome.status == 0, "\(outcome.errors)")
+        }
+        let first = try folder.bytes("a/model.safetensors")
+        #expect(try folder.bytes("b/model.safetensors") == first)
+        #expect(try folder.bytes("c/model.safetensors") != first)
+        let score = try await CommandLineTool.run("score", "--model", folder.path("a"), "--ids", "1,2", "--json")
+        #expect(try score.json().count == 2)
+    }
+}
