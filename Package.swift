@@ -47,8 +47,11 @@ let package = Package(
             ],
             path: "Sources/Tools/lathe", swiftSettings: strict),
         .target(name: "AMXEmulation", dependencies: ["CKernels"], path: "Tests/Support/AMXEmulation"),
+        .target(
+            name: "TestSupport", dependencies: ["LatheFormat"], path: "Tests/Support/TestSupport",
+            swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("InternalImportsByDefault")]),
         .testTarget(
-            name: "CKernelsTests", dependencies: ["CKernels", "AMXEmulation"],
+            name: "CKernelsTests", dependencies: ["CKernels", "AMXEmulation", "TestSupport"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
             name: "LatheFormatTests", dependencies: ["LatheFormat"], swiftSettings: [.swiftLanguageMode(.v6)]),
@@ -59,7 +62,7 @@ let package = Package(
             name: "LatheCommandTests", dependencies: ["LatheCommand", "LatheFormat"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
-            name: "LatheTests", dependencies: ["Lathe", "LatheCompiler", "LatheFormat", "CKernels"],
+            name: "LatheTests", dependencies: ["Lathe", "LatheCompiler", "LatheFormat", "CKernels", "TestSupport"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
     ]
 )

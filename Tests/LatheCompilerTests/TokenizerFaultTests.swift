@@ -49,9 +49,13 @@ import Testing
         Change("model.merges", [7], "merges[0]"),
         Change("pre_tokenizer", nil, "pre_tokenizer"),
         Change("pre_tokenizer", ["type": "Whitespace"], "\"Whitespace\""),
-        Change("pre_tokenizer", ["type": "Sequence", "pretokenizers": [["type": "Digits"], ["type": "ByteLevel"]]], "add_prefix_space"),
+        Change(
+            "pre_tokenizer", ["type": "Sequence", "pretokenizers": [["type": "Digits"], ["type": "ByteLevel"]]],
+            "add_prefix_space"),
         Change("post_processor", ["type": "RobertaProcessing"], "\"RobertaProcessing\""),
         Change("post_processor", ["type": "TemplateProcessing", "single": []], "single"),
+        Change("post_processor", template(id: 259), "the id 259"),
+        Change("post_processor", template(id: -1), "\"<x>\""),
         Change("decoder", ["type": "Metaspace"], "\"Metaspace\""),
         Change("added_tokens", [TokenizerSamples.added(7, "<x>")], "\"<x>\""),
         Change("added_tokens", [TokenizerSamples.added(300, "<x>")], "\"<x>\""),
@@ -59,6 +63,15 @@ import Testing
         Change("added_tokens", [["content": "<x>"]], "\"id\""),
         Change("added_tokens", ["<x>"], "added_tokens[0]"),
     ]
+
+    /// A template that puts one token before the text.
+    private static func template(id: Int) -> JSON {
+        [
+            "type": "TemplateProcessing",
+            "single": [["SpecialToken": ["id": "<x>", "type_id": 0]], ["Sequence": ["id": "A", "type_id": 0]]],
+            "special_tokens": ["<x>": ["id": "<x>", "ids": [.number(id)], "tokens": ["<x>"]]],
+        ]
+    }
 
     @Test(arguments: changes)
     func wrongDescriptions(change: Change) throws {
@@ -89,7 +102,9 @@ import Testing
             "tokenizer.json": Self.sample.serialized(), "config.json": #"{"vocab_size": 258}"#,
         ])
         #expect(error.message.contains("\"<e>\"") && error.message.contains("258 ids"))
-        let folder = try TokenizerFolder(["tokenizer.json": Self.sample.serialized(), "config.json": #"{"vocab_size": 259}"#])
+        let folder = try TokenizerFolder([
+            "tokenizer.json": Self.sample.serialized(), "config.json": #"{"vocab_size": 259}"#,
+        ])
         #expect(try folder.compile() != nil)
     }
 

@@ -27,12 +27,15 @@ import Testing
         let configured = try tokenizer(["tokenizer_config.json": decoder])
         #expect(configured.encode("a<x>  b<|endoftext|>") == [0, 6, 1, 5] && configured.vocabularySize == 7)
 
-        let added = try tokenizer(["added_tokens.json": #"{"<y>":7,"<x>":6}"#, "special_tokens_map.json": #"{"bos_token":"<y>"}"#])
+        let added = try tokenizer([
+            "added_tokens.json": #"{"<y>":7,"<x>":6}"#, "special_tokens_map.json": #"{"bos_token":"<y>"}"#,
+        ])
         #expect(added.encode("<y>a<x>") == [7, 0, 6])
         #expect(added.isSpecial(7) && !added.isSpecial(6))
 
         let named = try tokenizer([
-            "special_tokens_map.json": #"{"pad_token":{"content":"<p>","lstrip":true},"additional_special_tokens":["<q>"]}"#
+            "special_tokens_map.json":
+                #"{"pad_token":{"content":"<p>","lstrip":true},"additional_special_tokens":["<q>"]}"#
         ])
         #expect(named.encode("a  <p><q>") == [0, 6, 7])
 

@@ -7,7 +7,7 @@ import Testing
 /// Where the tests of the tokenizer find files. What is beside the package may be missing; the tests that need it say so.
 enum TokenizerFixtures {
     static let package = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent().path()
+        .deletingLastPathComponent().path(percentEncoded: false)
 
     /// Data that the project does not carry: a folder `shared` beside the package, or beside the folder around it.
     private static func shared(_ path: String) -> String? {
@@ -23,6 +23,8 @@ enum TokenizerFixtures {
     static let novelist = firstExisting(["\(package)/models/novelist"]) ?? shared("models/novelist")
     /// A file that `scripts/golden/tokenizer.py differential` wrote.
     static let cases = ProcessInfo.processInfo.environment["LATHE_TOKENIZER_CASES"]
+
+    static let bothAreThere = gpt2 != nil && novelist != nil
 
     static func folder(_ name: String) -> String? { name == "gpt2" ? gpt2 : novelist }
 
@@ -41,7 +43,9 @@ enum TokenizerFixtures {
 
 /// A folder that is removed with the value.
 final class TokenizerFolder {
-    let path = FileManager.default.temporaryDirectory.path() + "lathe-tokenizer-\(UInt64.random(in: .min ... .max))"
+    let path =
+        FileManager.default.temporaryDirectory.path(percentEncoded: false)
+        + "lathe-tokenizer-\(UInt64.random(in: .min ... .max))"
 
     init(_ files: [String: String]) throws {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
@@ -77,7 +81,8 @@ extension JSON {
         if path.count == 1 && value == nil {
             if let position { members.remove(at: position) }
         } else {
-            let inner = (position.map { members[$0].1 } ?? .object(JSONObject())).replacing(Array(path.dropFirst()), with: value)
+            let inner = (position.map { members[$0].1 } ?? .object(JSONObject())).replacing(
+                Array(path.dropFirst()), with: value)
             if let position { members[position].1 = inner } else { members.append((key, inner)) }
         }
         return .object(JSONObject(members))

@@ -26,7 +26,7 @@ LATHE_VECTOR_FUNCTIONS(avx512)
 // The output of attention is one chain of fused multiply-adds for each so many positions.
 enum { LATHE_ATTENTION_CHAIN = 256 };
 // No attention kernel works on more queries than this at once; it sizes the scratch.
-enum { LATHE_ATTENTION_ROWS = 8 };
+enum { LATHE_ATTENTION_ROWS = 12 };
 
 // Where the parts of an attention's scratch begin, in floats.
 typedef struct {

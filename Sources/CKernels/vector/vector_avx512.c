@@ -14,8 +14,8 @@
 
 #define LATHE_NAME(function) lathe_##function##_avx512
 #define LATHE_TARGET __attribute__((target(LATHE_VF16_TARGET)))
-// 32 registers: 8 rows of two accumulators, two for K or V.
-#define LATHE_QUERY_ROWS 8
+// 32 registers: 12 rows of two accumulators, two for K or V. More rows share each conversion from 16 bits.
+#define LATHE_QUERY_ROWS 12
 #define LATHE_KEY_GROUPS 2
 #define LATHE_VALUE_VECTORS 2
 

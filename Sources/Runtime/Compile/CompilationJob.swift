@@ -28,7 +28,8 @@ struct CompilationJob {
         var recipe: [(String, JSON)] = [("weights", .string(format.description))]
         if let sourceHash { recipe.append(("source_sha256", .string(sourceHash))) }
         metadata = ModelFile.metadata(
-            configuration: definition.configuration, graph: graph, recipe: .object(JSONObject(recipe)), tokenizer: tokenizer)
+            configuration: definition.configuration, graph: graph, recipe: .object(JSONObject(recipe)),
+            tokenizer: tokenizer)
     }
 
     func makeWriter(to destination: AtomicFile.Destination) throws(LatheError) -> LatheFileWriter {

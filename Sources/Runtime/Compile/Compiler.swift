@@ -31,7 +31,7 @@ public struct Compiler: Sendable {
         let checkpoint = try Checkpoint(path: path, access: .read)
         try checkOutput(output, isNoneOf: checkpoint.inputPaths)
         let job = try CompilationJob(
-            checkpoint: checkpoint, format: weights, threads: threads, 
+            checkpoint: checkpoint, format: weights, threads: threads,
             sourceHash: try SHA256.hexDigest(of: checkpoint.weights.files))
         let writer = try job.makeWriter(to: .path(output))
         let tensors = try job.write(to: writer, progress: progress)

@@ -83,7 +83,7 @@ public struct Benchmark: Sendable {
         options.threads = threads
         options.maximumSessions = batch
         let engine = try Engine(model: model, options: options)
-        var random = SplitMix(seed: seed)
+        var random = SplitMix64(seed: seed)
         // One run more than is counted: it takes the page faults.
         var measured: [Run] = []
         for index in 0...runs {
@@ -94,7 +94,7 @@ public struct Benchmark: Sendable {
         return results(engine, measured)
     }
 
-    private func measureOnce(_ engine: Engine, random: inout SplitMix) async throws -> Run {
+    private func measureOnce(_ engine: Engine, random: inout SplitMix64) async throws -> Run {
         let vocabulary = UInt64(engine.model.configuration.vocabularySize)
         let prompts = (0..<batch).map { _ in (0..<promptTokens).map { _ in Int32(random.next() % vocabulary) } }
         var sessions: [Session] = []
@@ -107,7 +107,9 @@ public struct Benchmark: Sendable {
         options.maximumTokens = 1
         var start = clock.now
         var streams: [AsyncThrowingStream<GeneratedToken, any Error>] = []
-        for (session, prompt) in zip(sessions, prompts) { streams.append(try session.generate(prompt, options: options)) }
+        for (session, prompt) in zip(sessions, prompts) {
+            streams.append(try session.generate(prompt, options: options))
+        }
         for stream in streams { for try await _ in stream {} }
         let prefill = (clock.now - start).seconds
 
@@ -154,19 +156,5 @@ public struct Benchmark: Sendable {
                 ratioToProbe: decode.median * bytes(position: meanPosition) / decodeProbe,
                 operationsPerSecond: decode.median * operationsPerToken, timeToFirstToken: nil),
         ]
-    }
-}
-
-/// SplitMix64 (Steele et al. 2014), for prompts.
-private struct SplitMix {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

@@ -83,7 +83,8 @@ extension GPT2 {
                         + "float checkpoint.")
             }
             if case .object(let pruned)? = object["pruned_heads"], !pruned.isEmpty {
-                throw LatheError(.unsupported, "\(source): `pruned_heads` is not empty; remove the heads' weights first.")
+                throw LatheError(
+                    .unsupported, "\(source): `pruned_heads` is not empty; remove the heads' weights first.")
             }
         }
     }

@@ -29,7 +29,7 @@ struct GPT2: Architecture {
 
     private mutating func build() throws(LatheError) -> ModelDefinition {
         let width = settings.width
-        try matrix("wte.weight", shape: [settings.vocabularySize, width], isTransposed: false)
+        try defineTokenTable()
         try rows("wpe.weight", shape: [settings.contextLength, width])
         var x = emit(.embed(table: "wte.weight", positions: "wpe.weight"), [0], width: width)
         for layer in 0..<settings.layerCount {
@@ -74,8 +74,21 @@ struct GPT2: Architecture {
         return emit(.add, [projected2, middle], width: width)
     }
 
+    private mutating func defineTokenTable() throws(LatheError) {
+        let name = "wte.weight"
+        // Writers that store a shared tensor once may keep the head's name for it.
+        let isUnderHead =
+            settings.tiesHead && checkpoint.weights[prefix + name] == nil && checkpoint.weights[Self.headName] != nil
+        weights.append(
+            try source(
+                name, tensor: isUnderHead ? Self.headName : prefix + name,
+                shape: [settings.vocabularySize, settings.width], role: .matrix, isTransposed: false))
+    }
+
+    private static let headName = "lm_head.weight"
+
     private mutating func defineHead() throws(LatheError) -> String {
-        let name = "lm_head.weight"
+        let name = Self.headName
         if settings.tiesHead {
             // A tied checkpoint may carry the head once more; Hugging Face ties it over again after loading.
             used.insert(name)
@@ -105,7 +118,7 @@ struct GPT2: Architecture {
     }
 
     private mutating func linear(_ name: String, _ input: Int, from: Int, to: Int) throws(LatheError) -> Int {
-        try matrix("\(name).weight", shape: [to, from], isTransposed: true)
+        try matrix("\(name).weight", shape: [to, from])
         try rows("\(name).bias", shape: [to])
         return emit(.linear(weight: "\(name).weight", bias: "\(name).bias"), [input], width: to)
     }
@@ -117,9 +130,9 @@ struct GPT2: Architecture {
             try source(name, tensor: prefix + name, shape: shape, role: .rows, isTransposed: false))
     }
 
-    private mutating func matrix(_ name: String, shape: [Int], isTransposed: Bool) throws(LatheError) {
+    private mutating func matrix(_ name: String, shape: [Int]) throws(LatheError) {
         weights.append(
-            try source(name, tensor: prefix + name, shape: shape, role: .matrix, isTransposed: isTransposed))
+            try source(name, tensor: prefix + name, shape: shape, role: .matrix, isTransposed: true))
     }
 
     private mutating func source(

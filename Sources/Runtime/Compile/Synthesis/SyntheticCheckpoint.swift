@@ -26,7 +26,8 @@ public struct SyntheticCheckpoint: Sendable {
     public init(named name: String, isHalfPrecision: Bool = false, seed: UInt64 = 0) throws(LatheError) {
         if let preset = Self.presets.first(where: { $0.name == name }) {
             configuration = JSONObject([
-                ("architectures", .array(["GPT2LMHeadModel"])), ("model_type", "gpt2"), ("activation_function", "gelu_new"),
+                ("architectures", .array(["GPT2LMHeadModel"])), ("model_type", "gpt2"),
+                ("activation_function", "gelu_new"),
                 ("vocab_size", 50257), ("n_positions", 1024), ("n_ctx", 1024), ("n_embd", .number(preset.width)),
                 ("n_layer", .number(preset.layers)), ("n_head", .number(preset.heads)),
                 ("layer_norm_epsilon", 1e-5), ("bos_token_id", 50256), ("eos_token_id", 50256),
@@ -151,19 +152,15 @@ public struct SyntheticCheckpoint: Sendable {
 /// Normally distributed numbers: the sum of twelve uniform ones, less six (variance 1, range ±6). Exact arithmetic on
 /// integers until the last step, so that a seed gives the same checkpoint everywhere.
 private struct NormalNumbers {
-    private var state: UInt64
+    private var uniform: SplitMix64
 
-    init(seed: UInt64) { state = seed }
+    init(seed: UInt64) { uniform = SplitMix64(seed: seed) }
 
     mutating func next() -> Float {
-        // Three draws of SplitMix64 give twelve 16-bit uniforms.
+        // Three draws give twelve 16-bit uniforms.
         var sum = 0
         for _ in 0..<3 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var z = state
-            z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-            z ^= z >> 31
+            let z = uniform.next()
             sum += Int(z & 0xFFFF) + Int(z >> 16 & 0xFFFF) + Int(z >> 32 & 0xFFFF) + Int(z >> 48)
         }
         return Float(sum - 6 * 0xFFFF) / 65536

@@ -50,10 +50,12 @@ struct TokenizerFiles {
         let bytes = try InputFile.open(path: path(name)).readAll(maximumByteCount: Self.maximumSize).array()
         if bytes.starts(with: "version https://git-lfs".utf8) {
             throw LatheError(
-                .corrupt, "\(path(name)) is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository.")
+                .corrupt,
+                "\(path(name)) is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository.")
         }
         if bytes.first == UInt8(ascii: "<") {
-            throw LatheError(.corrupt, "\(path(name)) looks like an HTML page saved under that name; download it again.")
+            throw LatheError(
+                .corrupt, "\(path(name)) looks like an HTML page saved under that name; download it again.")
         }
         return bytes
     }

@@ -15,6 +15,8 @@ struct TokenizerDescription {
 
     enum Decoder: String { case bytes, spelling }
 
+    /// The file that describes what is around the model, for messages.
+    var source: String
     /// The file that holds the vocabulary, and the field, for messages.
     var vocabularyPlace: String
     var vocabulary: JSONObject

@@ -61,7 +61,7 @@ struct TokenizerJSON {
             throw unsupported("model.byte_fallback", "true", "false")
         }
         var description = TokenizerDescription(
-            vocabularyPlace: "\(source): model.vocab", vocabulary: try model.object("vocab", in: place),
+            source: source, vocabularyPlace: "\(source): model.vocab", vocabulary: try model.object("vocab", in: place),
             mergesPlace: "\(source): model.merges", addedPlace: "\(source): added_tokens")
         description.merges = try readMerges(try model.array("merges", in: place), place: description.mergesPlace)
         description.ignoresMerges = try model.boolIfPresent("ignore_merges", in: place) ?? false
@@ -86,7 +86,8 @@ struct TokenizerJSON {
                 }
                 merges.append((left, right))
             default:
-                throw LatheError(.corrupt, "\(place)[\(index)] is \(element.kind); it must be a string or a pair of them.")
+                throw LatheError(
+                    .corrupt, "\(place)[\(index)] is \(element.kind); it must be a string or a pair of them.")
             }
         }
         return merges

@@ -33,7 +33,8 @@ struct TokenizerPipeline {
             guard steps.count == 2, !usesPattern, !addsPrefixSpace, try isGPT2Split(steps[0]) else {
                 throw unsupported(
                     "pre_tokenizer", "a sequence of \(steps.map(\.type).joined(separator: ", "))",
-                    "ByteLevel, or a Split by GPT-2's pattern before a ByteLevel without use_regex and add_prefix_space,")
+                    "ByteLevel, or a Split by GPT-2's pattern before a ByteLevel without use_regex and add_prefix_space,"
+                )
             }
         }
         description.splitsWords = usesPattern || steps.count > 1
@@ -86,7 +87,8 @@ struct TokenizerPipeline {
             }
         }
         guard sequences == 1 else {
-            throw LatheError(.unsupported, "\(step.place).single must hold the text \"A\" once; it holds it \(sequences) times.")
+            throw LatheError(
+                .unsupported, "\(step.place).single must hold the text \"A\" once; it holds it \(sequences) times.")
         }
         description.before = before + description.before
         description.after += after

@@ -147,13 +147,15 @@ struct TokenizerTableBuilder {
     private func idList(_ ids: [Int]) throws(LatheError) -> String {
         for id in ids where id >= tokens.count {
             throw LatheError(
-                .corrupt, "The template of the tokenizer's post-processor adds the id \(id), which no token has.")
+                .corrupt, "\(description.source): the template in post_processor adds the id \(id), which no token has."
+            )
         }
         return ids.map(String.init).joined(separator: ",")
     }
 
     private func writeTrie(
-        _ name: TokenizerTables.Name, _ setting: TokenizerTables.Setting, isNormalized: Bool, to output: inout TableWriter
+        _ name: TokenizerTables.Name, _ setting: TokenizerTables.Setting, isNormalized: Bool,
+        to output: inout TableWriter
     ) {
         let ids = self.isNormalized.filter { $0.value == isNormalized }.keys.sorted()
         let trie = AddedTokenTrie(ids.map { (id: $0, content: Array((tokens[$0]?.content ?? "").utf8)) })
@@ -231,7 +233,9 @@ struct TokenizerTableBuilder {
         output.add(.mergeIndex, words)
     }
 
-    private func part(_ content: String, of merge: (left: String, right: String), _ rank: Int) throws(LatheError) -> UInt32 {
+    private func part(_ content: String, of merge: (left: String, right: String), _ rank: Int) throws(LatheError)
+        -> UInt32
+    {
         guard let id = try vocabularyId(content) else {
             throw LatheError(
                 .corrupt,

@@ -8,10 +8,13 @@ struct VocabularyAndMerges {
     init(files: TokenizerFiles) { self.files = files }
 
     func description() throws(LatheError) -> TokenizerDescription {
-        guard let vocabulary = try files.object("vocab.json") else { throw missing("vocab.json", besides: "merges.txt") }
+        guard let vocabulary = try files.object("vocab.json") else {
+            throw missing("vocab.json", besides: "merges.txt")
+        }
         guard let merges = try files.bytes("merges.txt") else { throw missing("merges.txt", besides: "vocab.json") }
         var description = TokenizerDescription(
-            vocabularyPlace: files.path("vocab.json"), vocabulary: vocabulary,
+            source: files.path("tokenizer_config.json"), vocabularyPlace: files.path("vocab.json"),
+            vocabulary: vocabulary,
             mergesPlace: files.path("merges.txt"), addedPlace: files.path("tokenizer_config.json"))
         description.merges = try readMerges(merges)
         let configuration = try files.object("tokenizer_config.json") ?? JSONObject()
@@ -21,7 +24,8 @@ struct VocabularyAndMerges {
     }
 
     private func missing(_ name: String, besides other: String) -> LatheError {
-        LatheError(.missing, "\(files.path(name)) is missing beside \(other); a tokenizer needs both, or a tokenizer.json.")
+        LatheError(
+            .missing, "\(files.path(name)) is missing beside \(other); a tokenizer needs both, or a tokenizer.json.")
     }
 
     private func readMerges(_ bytes: [UInt8]) throws(LatheError) -> [(left: String, right: String)] {
@@ -105,7 +109,9 @@ struct VocabularyAndMerges {
                 }
             }
             let others = try fields.arrayIfPresent("additional_special_tokens", in: source) ?? []
-            for value in others { tokens.append(try specialToken(value, place: "\(source): additional_special_tokens")) }
+            for value in others {
+                tokens.append(try specialToken(value, place: "\(source): additional_special_tokens"))
+            }
         }
         // The defaults of the GPT-2 tokenizer's class.
         return tokens.isEmpty ? [.init(content: "<|endoftext|>", isSpecial: true)] : tokens

@@ -66,7 +66,8 @@ final class Executor: @unchecked Sendable {
     }
 
     init(
-        file: ModelFile, cache: KeyValueCache, contextLength: Int, maximumRows: Int, maximumLogitRows: Int, threads: Int,
+        file: ModelFile, cache: KeyValueCache, contextLength: Int, maximumRows: Int, maximumLogitRows: Int,
+        threads: Int,
         features: UInt32
     ) throws(LatheError) {
         configuration = file.configuration
@@ -85,7 +86,9 @@ final class Executor: @unchecked Sendable {
         func allocate<T>(_ type: T.Type, _ count: Int) -> UnsafeMutablePointer<T> {
             let buffer = AlignedBuffer(byteCount: count * MemoryLayout<T>.stride)
             storage.append(buffer)
-            return unsafe buffer.withUnsafeMutableBytes { unsafe $0.baseAddress!.bindMemory(to: T.self, capacity: count) }
+            return unsafe buffer.withUnsafeMutableBytes {
+                unsafe $0.baseAddress!.bindMemory(to: T.self, capacity: count)
+            }
         }
         unsafe buffers = plan.bufferWidths.map { width in
             let stride = width.roundedUp(to: 16)
@@ -114,7 +117,9 @@ final class Executor: @unchecked Sendable {
         var read: Set<Int> = [plan.head.weight]
         for case .linear(let linear) in plan.steps { read.insert(linear.weight) }
         var regions: [UnsafeRawBufferPointer] = unsafe []
-        for unsafe part in unsafe read.sorted().flatMap({ unsafe weights[$0].parts }) {
+        let parts = unsafe read.sorted().flatMap { unsafe weights[$0].parts }
+        for index in unsafe parts.indices {
+            let part = unsafe parts[index]
             if let last = unsafe regions.last, unsafe last.baseAddress! + last.count == part.baseAddress! {
                 unsafe regions[regions.count - 1] = UnsafeRawBufferPointer(
                     start: last.baseAddress!, count: last.count + part.count)

@@ -1,6 +1,6 @@
+import Dispatch
 import LatheFormat
 import Synchronization
-import Dispatch
 
 /// Feeds the executor: sessions wait in an inbox, decode together in one pass over the weights, and prefill in chunks
 /// beside it. Everything but the inbox belongs to the compute thread.
@@ -28,6 +28,9 @@ final class Scheduler: Sendable {
     var stepWeightBytes: Int { executor.stepWeightBytes }
 
     // MARK: From any thread
+
+    /// Requests that the compute thread has not taken yet.
+    var waitingRequestCount: Int { inbox.withLock { $0.requests.count } }
 
     func submit(_ request: Request) {
         let isShutDown = inbox.withLock { inbox in

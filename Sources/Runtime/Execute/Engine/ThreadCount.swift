@@ -26,7 +26,7 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
         var best = (count: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), source: "cores")
         if let cores = Self.physicalCores(), cores < best.count { best.count = cores }
         if let allowed = Self.affinity(), allowed < best.count { best = (allowed, "affinity") }
-        if let quota = Self.cgroupQuota(), Int(quota) < best.count { best = (max(1, Int(quota)), "cgroup quota") }
+        if let quota = Self.cgroupQuota(), quota < Double(best.count) { best = (max(1, Int(quota)), "cgroup quota") }
         (count, source) = best
     }
 
@@ -55,9 +55,13 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
     static func parseCPUList(_ list: some StringProtocol) -> Int? {
         var count = 0
         for part in list.split(separator: ",") {
-            let ends = part.split(separator: "-").compactMap { Int(String($0.filter { !$0.isWhitespace })) }
-            guard let first = ends.first, let last = ends.last, last >= first else { return nil }
-            count += last - first + 1
+            // UInt32: processors are few, and sums of such numbers do not overflow.
+            let ends = part.split(separator: "-", omittingEmptySubsequences: false).map {
+                UInt32(String($0.filter { !$0.isWhitespace }))
+            }
+            guard (1...2).contains(ends.count), let first = ends[0], let last = ends[ends.count - 1], last >= first
+            else { return nil }
+            count += Int(last - first) + 1
         }
         return count > 0 ? count : nil
     }
@@ -83,20 +87,22 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
     }
 
     private static func quotaV2(_ folder: String) -> Double? {
-        guard let fields = Files.readKernelText("\(folder)/cpu.max")?.split(whereSeparator: \.isWhitespace), fields.count == 2
+        guard let fields = Files.readKernelText("\(folder)/cpu.max")?.split(whereSeparator: \.isWhitespace),
+            fields.count == 2
         else { return nil }
         return parseQuota(String(fields[0]), period: String(fields[1]))
     }
 
     private static func quotaV1(_ folder: String) -> Double? {
-        guard let quota = Files.readKernelText("\(folder)/cpu.cfs_quota_us"), let period = Files.readKernelText("\(folder)/cpu.cfs_period_us")
+        guard let quota = Files.readKernelText("\(folder)/cpu.cfs_quota_us"),
+            let period = Files.readKernelText("\(folder)/cpu.cfs_period_us")
         else { return nil }
         return parseQuota(quota.filter { !$0.isWhitespace }, period: period.filter { !$0.isWhitespace })
     }
 
     /// `max` and -1 are no numbers above zero: no limit.
     static func parseQuota(_ quota: String, period: String) -> Double? {
-        guard let quota = Double(quota), let period = Double(period), quota > 0, period > 0 else { return nil }
-        return quota / period
+        guard let quota = Int64(quota), let period = Int64(period), quota > 0, period > 0 else { return nil }
+        return Double(quota) / Double(period)
     }
 }

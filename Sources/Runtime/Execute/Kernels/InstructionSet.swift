@@ -43,7 +43,8 @@ public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
         guard let level = available.first(where: { $0.name == name }) else {
             throw LatheError(
                 .unsupported,
-                "LATHE_ISA=\(name): this machine has no such level; it has \(available.map(\.name).joined(separator: ", ")).")
+                "LATHE_ISA=\(name): this machine has no such level; it has \(available.map(\.name).joined(separator: ", "))."
+            )
         }
         return level
     }

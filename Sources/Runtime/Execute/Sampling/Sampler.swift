@@ -37,19 +37,26 @@ struct Sampler {
 
     /// - Throws: `notFinite` if a logit is not a finite number.
     mutating func sample(_ logits: Span<Float>) throws(LatheError) -> Int32 {
-        guard options.repetitionPenalty != 1 else { return try choose(logits) }
+        guard options.repetitionPenalty != 1 else {
+            try logits.requireFinite()
+            return choose(logits)
+        }
         penalized.removeAll(keepingCapacity: true)
+        try logits.requireFinite()
         for index in logits.indices { penalized.append(logits[index]) }
+        // An extreme penalty must not make a logit infinite.
+        let limit = Float.greatestFiniteMagnitude
         for id in seen {
             let logit = penalized[Int(id)]
-            penalized[Int(id)] = logit > 0 ? logit / options.repetitionPenalty : logit * options.repetitionPenalty
+            let moved = logit > 0 ? logit / options.repetitionPenalty : logit * options.repetitionPenalty
+            penalized[Int(id)] = min(max(moved, -limit), limit)
         }
         let values = penalized
-        return try choose(values.span)
+        return choose(values.span)
     }
 
-    private mutating func choose(_ logits: Span<Float>) throws(LatheError) -> Int32 {
-        let best = try likeliest(logits)
+    private mutating func choose(_ logits: Span<Float>) -> Int32 {
+        let best = likeliest(logits)
         guard options.temperature > 0 else { return best.id }
         gather(logits, best: best.logit)
         candidates.sort(by: Candidate.precedes)
@@ -72,17 +79,10 @@ struct Sampler {
     }
 
     /// The greatest logit, of equals the smallest id.
-    private func likeliest(_ logits: Span<Float>) throws(LatheError) -> Candidate {
+    private func likeliest(_ logits: Span<Float>) -> Candidate {
         var best = Candidate(id: 0, logit: logits[0])
-        // 0·x is 0 for every finite x and NaN for all others.
-        var poison: Float = 0
-        for index in logits.indices {
-            let logit = logits[index]
-            poison += logit * 0
-            if logit > best.logit { best = Candidate(id: Int32(index), logit: logit) }
-        }
-        guard poison == 0 else {
-            throw LatheError(.notFinite, "The model produced a logit that is not finite; this request cannot go on.")
+        for index in logits.indices where logits[index] > best.logit {
+            best = Candidate(id: Int32(index), logit: logits[index])
         }
         return best
     }
@@ -132,9 +132,28 @@ struct Sampler {
     }
 }
 
+extension Span<Float> {
+    /// - Throws: `notFinite` if a logit is an infinity or no number.
+    func requireFinite() throws(LatheError) {
+        // All exponent bits set; without an early exit, so that the loop vectorizes.
+        var found: UInt32 = 0
+        for index in indices { found |= (self[index].bitPattern & 0x7F80_0000) == 0x7F80_0000 ? 1 : 0 }
+        guard found == 0 else {
+            throw LatheError(.notFinite, "The model produced a logit that is not finite; this request cannot go on.")
+        }
+    }
+}
+
 /// The `count` likeliest tokens, likeliest first, of equals the smaller id first.
 func likeliestTokens(_ logits: Span<Float>, count: Int, logSumExp: Float) -> [TokenLogProbability] {
     guard count > 0 else { return [] }
+    if count > 64 {
+        // Insertion would take time in proportion to count × vocabulary.
+        let order = logits.indices.sorted { logits[$0] > logits[$1] || (logits[$0] == logits[$1] && $0 < $1) }
+        return order.prefix(count).map {
+            TokenLogProbability(id: Int32($0), logProbability: logits[$0] - logSumExp)
+        }
+    }
     // A small ordered list with insertion: count is a handful.
     var best: [(id: Int32, logit: Float)] = []
     for index in logits.indices {

@@ -23,6 +23,9 @@ class Request: @unchecked Sendable {
     /// The request stops before the next step.
     func cancel() { cancelled.store(true, ordering: .relaxed) }
 
+    /// Whether tokens that a cancelled request did not feed open the timeline's next one.
+    var keepsUnfed: Bool { true }
+
     /// Whether the logits that follow the `offset`-th pending token are needed.
     func wantsLogits(afterPending offset: Int) -> Bool { offset == pending.count - 1 }
 
@@ -30,9 +33,9 @@ class Request: @unchecked Sendable {
     func receive(_ logits: Span<Float>, at index: Int, tokenizer: Tokenizer?, logSumExp: () -> Float) {}
 
     func advance(by count: Int) {
+        timeline.advance(by: pending.prefix(count))
         pending.removeFirst(count)
         fedCount += count
-        timeline.position.add(count, ordering: .relaxed)
     }
 
     func feed(_ token: Int32) {
@@ -44,7 +47,7 @@ class Request: @unchecked Sendable {
     func finish() {
         guard !isFinished else { return }
         isFinished = true
-        if !pending.isEmpty { timeline.pendingTokens = Array(pending) }
+        if keepsUnfed && !pending.isEmpty { timeline.pendingTokens = Array(pending) }
         timeline.isBusy.store(false, ordering: .releasing)
         complete(nil)
     }
@@ -69,6 +72,8 @@ final class GenerationRequest: Request, @unchecked Sendable {
     private var decoder: StreamingDecoder?
     private var stops: StopMatcher
     private var generated = 0
+    /// The one with a finish reason: given out when the session is free for another request.
+    private var lastToken: GeneratedToken?
 
     init(
         timeline: Timeline, tokens: [Int32], options: GenerationOptions, seed: UInt64, endOfText: [Int32],
@@ -78,6 +83,7 @@ final class GenerationRequest: Request, @unchecked Sendable {
         self.endOfText = endOfText
         self.continuation = continuation
         sampler = Sampler(options: options, seed: seed)
+        sampler.observe(timeline.history)
         sampler.observe(tokens)
         decoder = tokenizer.map(StreamingDecoder.init)
         stops = StopMatcher(options.stop)
@@ -117,15 +123,22 @@ final class GenerationRequest: Request, @unchecked Sendable {
             text += certain
             if isStopped { reason = .stop } else { text += stops.finish() }
         }
-        continuation.yield(
-            GeneratedToken(
-                id: id, text: text, logProbability: logProbability, topLogProbabilities: likeliest,
-                finishReason: reason))
+        let token = GeneratedToken(
+            id: id, text: text, logProbability: logProbability, topLogProbabilities: likeliest, finishReason: reason)
         feed(id)
-        if reason != nil { finish() }
+        if reason == nil {
+            continuation.yield(token)
+        } else {
+            lastToken = token
+            finish()
+        }
     }
 
     override func complete(_ error: LatheError?) {
+        // The handler holds the session. It goes first, so that whoever sees the end of the stream and has let go of the
+        // session finds its slot free.
+        continuation.onTermination = nil
+        if let lastToken { continuation.yield(lastToken) }
         continuation.finish(throwing: error)
     }
 }
@@ -140,8 +153,7 @@ final class ScoringRequest: Request, @unchecked Sendable {
     private var scores: [TokenScore]
 
     init(
-        timeline: Timeline, tokens: [Int32], topCount: Int,
-        onLogits: (@Sendable (Int, Span<Float>) -> Void)?
+        timeline: Timeline, tokens: [Int32], topCount: Int, onLogits: (@Sendable (Int, Span<Float>) -> Void)?
     ) {
         self.tokens = tokens
         self.topCount = topCount
@@ -150,17 +162,20 @@ final class ScoringRequest: Request, @unchecked Sendable {
         super.init(timeline: timeline, tokens: tokens)
     }
 
+    override var keepsUnfed: Bool { false }
+
     /// The last token's logits predict nothing of the text; they are computed only for someone who asked for logits.
     override func wantsLogits(afterPending offset: Int) -> Bool { onLogits != nil || offset < pending.count - 1 }
 
     override func receive(_ logits: Span<Float>, at index: Int, tokenizer: Tokenizer?, logSumExp: () -> Float) {
+        do throws(LatheError) {
+            try logits.requireFinite()
+        } catch {
+            return fail(error)
+        }
         onLogits?(index, logits)
         guard index + 1 < tokens.count else { return }
         let sum = logSumExp()
-        guard sum.isFinite else {
-            return fail(
-                LatheError(.notFinite, "The model produced a logit that is not finite after token \(index)."))
-        }
         let id = tokens[index + 1]
         scores.append(
             TokenScore(
@@ -171,11 +186,12 @@ final class ScoringRequest: Request, @unchecked Sendable {
     override func complete(_ error: LatheError?) {
         if let error {
             continuation?.resume(throwing: error)
-        } else if scores.count < tokens.count {
+        } else if !pending.isEmpty {
             continuation?.resume(throwing: CancellationError())
         } else {
             continuation?.resume(returning: scores)
         }
+        continuation = nil
     }
 }
 

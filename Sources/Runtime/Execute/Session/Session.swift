@@ -55,22 +55,20 @@ public final class Session: Sendable {
         return stream
     }
 
-    /// Feeds `tokens` to an unused session and says how likely each was.
+    /// Feeds `tokens` to an unused session and says how likely each was. Cancelling the task stops the work before its
+    /// next step.
     ///
     /// - Parameters:
     ///   - topCount: with each token, this many likeliest ones in its place.
     ///   - onLogits: called on the compute thread with the index of each token and the logits that follow it, in order.
-    /// - Throws: `invalidRequest` as `generate`; `notFinite` where a logit is not a number; `CancellationError` where the
-    ///   task is cancelled before the last token.
+    /// - Throws: `invalidRequest` as `generate`; `notFinite` where a logit is not a number; `CancellationError`.
     public func score(
         _ tokens: [Int32], topCount: Int = 0, onLogits: (@Sendable (Int, Span<Float>) -> Void)? = nil
     ) async throws -> [TokenScore] {
         guard !tokens.isEmpty else { throw LatheError(.invalidRequest, "There is no token to score.") }
-        guard position == 0 else {
-            throw LatheError(.invalidRequest, "A text is scored from its beginning; this session has been used.")
-        }
-        let tokens = try begin(tokens, reserving: 0)
-        let request = ScoringRequest(timeline: timeline, tokens: tokens, topCount: topCount, onLogits: onLogits)
+        let request = ScoringRequest(
+            timeline: timeline, tokens: try begin(tokens, reserving: 0, opensTimeline: true), topCount: topCount,
+            onLogits: onLogits)
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 request.continuation = continuation
@@ -82,7 +80,11 @@ public final class Session: Sendable {
     }
 
     /// Admits a request: what it feeds, checked, with the session marked busy.
-    private func begin(_ prompt: [Int32], reserving newTokens: Int) throws(LatheError) -> [Int32] {
+    ///
+    /// - Parameter opensTimeline: refuses a session that has been used.
+    private func begin(
+        _ prompt: [Int32], reserving newTokens: Int, opensTimeline: Bool = false
+    ) throws(LatheError) -> [Int32] {
         let configuration = engine.model.configuration
         for id in prompt where id < 0 || Int(id) >= configuration.vocabularySize {
             throw LatheError(
@@ -93,6 +95,9 @@ public final class Session: Sendable {
             throw LatheError(.invalidRequest, "The session is still working on another request.")
         }
         do throws(LatheError) {
+            if opensTimeline && (position > 0 || !timeline.pendingTokens.isEmpty) {
+                throw LatheError(.invalidRequest, "A text is scored from its beginning; this session has been used.")
+            }
             var tokens = timeline.pendingTokens + prompt
             if tokens.isEmpty {
                 guard let first = configuration.beginningOfTextID, position == 0 else {

@@ -11,12 +11,20 @@ struct StopMatcher {
     mutating func append(_ text: String) -> (text: String, isStopped: Bool) {
         guard !stops.isEmpty else { return (text, false) }
         held.append(contentsOf: text.utf8)
-        var earliest: Int?
+        // The string that is complete first, of those complete at once the longest: so the cut does not depend on how
+        // the text was cut into pieces.
+        var met: Range<Int>?
         for stop in stops {
-            if let start = held.firstStart(of: stop), start < earliest ?? .max { earliest = start }
+            guard let start = held.firstStart(of: stop) else { continue }
+            let range = start..<start + stop.count
+            guard let best = met else {
+                met = range
+                continue
+            }
+            if (range.upperBound, range.lowerBound) < (best.upperBound, best.lowerBound) { met = range }
         }
-        if let earliest {
-            let text = String(decoding: held[..<earliest], as: UTF8.self)
+        if let met {
+            let text = String(decoding: held[..<met.lowerBound], as: UTF8.self)
             held = []
             return (text, true)
         }

@@ -4,17 +4,21 @@ import LatheFormat
 /// becomes one symbol (Sennrich et al., "Neural machine translation of rare words with subword units", 2016).
 ///
 /// Short words search all pairs for the lowest; long ones keep the pairs in a heap, so that n symbols take O(n log n)
-/// steps: a megabyte of one letter is one word. Both give the same result. The scratch memory is kept between words: about
-/// 28 bytes for each byte of the longest.
+/// steps: a megabyte of one letter is one word. Both give the same result. The scratch memory is kept between words: 28
+/// to 36 bytes for each byte of the longest.
 struct PairMerger {
     private let capacity: Int
     private let probes: Int
     private let shortLimit: Int
 
-    /// The word: a symbol each, with the rank and the result of its pair with the next symbol.
-    private var symbols: [UInt32] = []
-    private var ranks: [UInt32] = []
-    private var results: [UInt32] = []
+    private struct Symbol {
+        var id: UInt32
+        /// The rank of the pair with the next symbol, `none` if the two do not merge, and what they become.
+        var rank = TokenizerTables.none
+        var result = TokenizerTables.none
+    }
+
+    private var symbols: [Symbol] = []
     /// For long words: the positions of the neighbours, `none` beyond the ends.
     private var next: [UInt32] = []
     private var previous: [UInt32] = []
@@ -35,17 +39,23 @@ struct PairMerger {
         self.shortLimit = shortLimit
     }
 
-    mutating func removeAll() { symbols.removeAll(keepingCapacity: true) }
-    mutating func append(_ symbol: UInt32) { symbols.append(symbol) }
+    /// Begins a word of at most `length` symbols.
+    mutating func begin(length: Int) {
+        symbols.removeAll(keepingCapacity: true)
+        // Growing by doubling would nearly double the peak where it counts.
+        if length > shortLimit { symbols.reserveCapacity(length) }
+    }
 
-    /// Merges the symbols appended since `removeAll` and appends what they become to `ids`.
+    mutating func append(_ id: UInt32) { symbols.append(Symbol(id: id)) }
+
+    /// Merges the symbols appended since `begin` and appends what they become to `ids`.
     /// - Parameter table: the slots of `tokenizer.merges.index`, `capacity` of them.
     mutating func merge(by table: Span<UInt32>, into ids: inout [Int32]) {
         if symbols.count > 1 {
             findPairs(table)
             if symbols.count <= shortLimit { mergeShort(table) } else { mergeLong(table) }
         }
-        for symbol in symbols { ids.append(Int32(truncatingIfNeeded: symbol)) }
+        for symbol in symbols { ids.append(Int32(truncatingIfNeeded: symbol.id)) }
     }
 
     // MARK: The table
@@ -67,21 +77,14 @@ struct PairMerger {
     }
 
     private mutating func findPairs(_ table: Span<UInt32>) {
-        ranks.removeAll(keepingCapacity: true)
-        results.removeAll(keepingCapacity: true)
-        for index in 0..<symbols.count - 1 {
-            let found = pair(symbols[index], symbols[index + 1], table)
-            ranks.append(UInt32(truncatingIfNeeded: found >> 32))
-            results.append(UInt32(truncatingIfNeeded: found))
-        }
-        ranks.append(TokenizerTables.none)
-        results.append(TokenizerTables.none)
+        for index in 0..<symbols.count - 1 { setPair(at: index, next: symbols[index + 1].id, table) }
     }
 
+    @inline(__always)
     private mutating func setPair(at index: Int, next: UInt32, _ table: Span<UInt32>) {
-        let found = pair(symbols[index], next, table)
-        ranks[index] = UInt32(truncatingIfNeeded: found >> 32)
-        results[index] = UInt32(truncatingIfNeeded: found)
+        let found = pair(symbols[index].id, next, table)
+        symbols[index].rank = UInt32(truncatingIfNeeded: found >> 32)
+        symbols[index].result = UInt32(truncatingIfNeeded: found)
     }
 
     // MARK: Short words
@@ -90,22 +93,21 @@ struct PairMerger {
         while true {
             var lowest = TokenizerTables.none
             var place = 0
-            for index in 0..<ranks.count where ranks[index] < lowest {
-                lowest = ranks[index]
+            for index in 0..<symbols.count where symbols[index].rank < lowest {
+                lowest = symbols[index].rank
                 place = index
             }
-            operations &+= ranks.count
+            operations &+= symbols.count
             if lowest == TokenizerTables.none { return }
-            symbols[place] = results[place]
-            symbols.remove(at: place + 1)
-            ranks.remove(at: place + 1)
-            results.remove(at: place + 1)
+            symbols[place].id = symbols[place].result
+            for index in place + 1..<symbols.count - 1 { symbols[index] = symbols[index + 1] }
+            symbols.removeLast()
             if place + 1 < symbols.count {
-                setPair(at: place, next: symbols[place + 1], table)
+                setPair(at: place, next: symbols[place + 1].id, table)
             } else {
-                ranks[place] = TokenizerTables.none
+                symbols[place].rank = TokenizerTables.none
             }
-            if place > 0 { setPair(at: place - 1, next: symbols[place], table) }
+            if place > 0 { setPair(at: place - 1, next: symbols[place].id, table) }
         }
     }
 
@@ -116,15 +118,18 @@ struct PairMerger {
         next.removeAll(keepingCapacity: true)
         previous.removeAll(keepingCapacity: true)
         heap.removeAll(keepingCapacity: true)
+        next.reserveCapacity(count)
+        previous.reserveCapacity(count)
+        heap.reserveCapacity(count)
         for index in 0..<count {
             next.append(index + 1 < count ? UInt32(index + 1) : TokenizerTables.none)
             previous.append(index > 0 ? UInt32(index - 1) : TokenizerTables.none)
-            if ranks[index] != TokenizerTables.none { heap.append(key(at: index)) }
+            if symbols[index].rank != TokenizerTables.none { heap.append(key(at: index)) }
         }
         for index in stride(from: heap.count / 2 - 1, through: 0, by: -1) { siftDown(index) }
         while let key = popLowest() {
             let place = Int(key & 0xFFFF_FFFF)
-            if ranks[place] == UInt32(truncatingIfNeeded: key >> 32) { mergePair(at: place, table) }
+            if symbols[place].rank == UInt32(truncatingIfNeeded: key >> 32) { mergePair(at: place, table) }
         }
         var kept = 0
         var index: UInt32 = 0
@@ -138,24 +143,24 @@ struct PairMerger {
 
     private mutating func mergePair(at place: Int, _ table: Span<UInt32>) {
         let removed = Int(next[place])
-        symbols[place] = results[place]
-        ranks[removed] = TokenizerTables.none
-        ranks[place] = TokenizerTables.none
+        symbols[place].id = symbols[place].result
+        symbols[removed].rank = TokenizerTables.none
+        symbols[place].rank = TokenizerTables.none
         next[place] = next[removed]
         if next[place] != TokenizerTables.none {
             let following = Int(next[place])
             previous[following] = UInt32(place)
-            setPair(at: place, next: symbols[following], table)
-            if ranks[place] != TokenizerTables.none { push(key(at: place)) }
+            setPair(at: place, next: symbols[following].id, table)
+            if symbols[place].rank != TokenizerTables.none { push(key(at: place)) }
         }
         if previous[place] != TokenizerTables.none {
             let preceding = Int(previous[place])
-            setPair(at: preceding, next: symbols[place], table)
-            if ranks[preceding] != TokenizerTables.none { push(key(at: preceding)) }
+            setPair(at: preceding, next: symbols[place].id, table)
+            if symbols[preceding].rank != TokenizerTables.none { push(key(at: preceding)) }
         }
     }
 
-    private func key(at index: Int) -> UInt64 { UInt64(ranks[index]) << 32 | UInt64(index) }
+    private func key(at index: Int) -> UInt64 { UInt64(symbols[index].rank) << 32 | UInt64(index) }
 
     private mutating func push(_ key: UInt64) {
         var index = heap.count

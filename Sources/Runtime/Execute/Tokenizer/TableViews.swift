@@ -1,7 +1,7 @@
 import LatheFormat
 
-// The one file of the tokenizer where pointers occur: it turns views into spans, whose accesses are bounds-checked and
-// compiled into the loops that make them.
+// Views of the file's bytes become spans here, once per call, so that the loops over them are compiled with their
+// bounds checks in place.
 
 /// A table of little-endian 32-bit words, used where it lies.
 struct WordTable: Sendable {
@@ -14,29 +14,27 @@ struct WordTable: Sendable {
         precondition(count >= 0 && count <= bytes.count / 4)
         let exact = bytes.slice(offset: 0, count: count * 4)
         // A file's tensors are aligned; a table from elsewhere is copied if it is not.
-        let aligned = unsafe exact.withUnsafeBytes { Int(bitPattern: $0.baseAddress) % 4 == 0 }
-        self.bytes = aligned ? exact : ByteView(copying: exact.array())
+        self.bytes = exact.isAligned(to: UInt32.self) ? exact : ByteView(copying: exact)
         self.count = count
     }
 
     subscript(index: Int) -> UInt32 { bytes.load(index, as: UInt32.self) }
 
     func withSpan<R, E: Error>(_ body: (Span<UInt32>) throws(E) -> R) throws(E) -> R {
-        try unsafe bytes.withUnsafeBytes { bytes throws(E) in
-            // Aligned by the initializer, and every bit pattern is a word.
-            try unsafe body(Span(_unsafeBytes: bytes))
-        }
+        // Aligned by the initializer.
+        try bytes.withSpan(of: UInt32.self, body)
     }
 }
 
 extension ByteView {
     func withSpan<R, E: Error>(_ body: (Span<UInt8>) throws(E) -> R) throws(E) -> R {
-        try unsafe withUnsafeBytes { bytes throws(E) in try unsafe body(Span(_unsafeBytes: bytes)) }
+        try withSpan(of: UInt8.self, body)
     }
 
     /// Appends `self[range]` to `result`; traps outside the view.
     func append(_ range: Range<Int>, to result: inout [UInt8]) {
-        let part = slice(offset: range.lowerBound, count: range.count)
-        unsafe part.withUnsafeBytes { unsafe result.append(contentsOf: $0) }
+        slice(offset: range.lowerBound, count: range.count).withSpan(of: UInt8.self) { part in
+            for index in part.indices { result.append(part[index]) }
+        }
     }
 }

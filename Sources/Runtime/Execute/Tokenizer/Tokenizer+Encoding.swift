@@ -14,7 +14,8 @@ extension Tokenizer {
             _ = try UTF8Span(validating: bytes.span)
         } catch {
             throw LatheError(
-                .invalidRequest, "The text is not valid UTF-8 at byte \(error.byteOffsets.lowerBound); encode it as UTF-8.")
+                .invalidRequest,
+                "The text is not valid UTF-8 at byte \(error.byteOffsets.lowerBound); encode it as UTF-8.")
         }
         return encode(bytes.span)
     }
@@ -77,7 +78,6 @@ extension Tokenizer {
 private struct TextEncoder {
     var ids: [Int32] = []
     private let storage: TokenizerStorage
-    private let splitter = PreTokenizer()
     private var cache: WordCache
     private var merger: PairMerger
 
@@ -90,11 +90,14 @@ private struct TextEncoder {
     }
 
     mutating func encode(_ pieces: [TextPiece], of text: Span<UInt8>) {
+        // Held by a constant, the classes are not retained anew for each word.
+        let splitter = PreTokenizer()
+        let splitsWords = storage.splitsWords
         storage.merges.withSpan { table in
             for piece in pieces {
                 if piece.id != TextPiece.plain {
                     ids.append(piece.id)
-                } else if storage.splitsWords {
+                } else if splitsWords {
                     var index = piece.range.lowerBound
                     while index < piece.range.upperBound {
                         let end = splitter.endOfWord(in: text, from: index, end: piece.range.upperBound)
@@ -126,7 +129,7 @@ private struct TextEncoder {
                 return
             }
         }
-        merger.removeAll()
+        merger.begin(length: word.count)
         var afterUnknown = false
         for index in word {
             let symbol = storage.byteTokens[Int(text[index])]

@@ -44,7 +44,8 @@ public struct Tokenizer: Sendable {
     func checkRange(_ id: Int32) throws(LatheError) {
         guard isKnown(id) else {
             throw LatheError(
-                .invalidRequest, "The token id \(id) is not in the vocabulary, whose ids are 0 to \(storage.count - 1).")
+                .invalidRequest, "The token id \(id) is not in the vocabulary, whose ids are 0 to \(storage.count - 1)."
+            )
         }
     }
 }

@@ -10,7 +10,8 @@ struct TokenizerTableReader {
     func setting(_ setting: TokenizerTables.Setting) throws(LatheError) -> String {
         guard let value = tables.settings[setting.rawValue] else {
             throw LatheError(
-                .missing, "\(source): the tokenizer's setting \(quoted(setting.rawValue)) is missing; convert it again.")
+                .missing, "\(source): the tokenizer's setting \(quoted(setting.rawValue)) is missing; convert it again."
+            )
         }
         return value
     }
@@ -56,7 +57,8 @@ struct TokenizerTableReader {
     }
 
     private func corrupt(_ setting: TokenizerTables.Setting, _ text: String, _ wanted: String) -> LatheError {
-        LatheError(.corrupt, "\(source): the tokenizer's setting \(quoted(setting.rawValue)) is \(quoted(text)); \(wanted).")
+        LatheError(
+            .corrupt, "\(source): the tokenizer's setting \(quoted(setting.rawValue)) is \(quoted(text)); \(wanted).")
     }
 
     // MARK: Tensors
@@ -127,19 +129,22 @@ struct TokenizerTableReader {
         }
     }
 
-    /// A trie whose every walk goes forward, so that none is endless.
+    /// A trie laid out breadth first without gaps: every node but the root is the child of one node before it, so that no
+    /// walk is endless, and checking takes one pass.
     func trie(_ name: TokenizerTables.Name, idsBelow count: Int) throws(LatheError) -> WordTable {
         let setting: TokenizerTables.Setting = name == .addedVerbatim ? .addedVerbatim : .addedNormalized
         let nodes = try number(setting, in: 1...Int(UInt32.max) / 4)
         let table = try words(name, count: nodes * 4)
+        var firstFree = 1
         for node in 0..<nodes {
             let first = Int(table[node * 4 + 1])
             let children = Int(table[node * 4 + 2])
             let id = table[node * 4 + 3]
             guard table[node * 4] < 256, id == TokenizerTables.none || id < count,
-                children == 0 || (first > node && children <= 256 && first <= nodes - children)
+                first == firstFree, first > node, children <= nodes - first
             else { throw corrupt(name, "node \(node) names a byte, children or an id that cannot be") }
-            for child in first..<first + children where child > first {
+            firstFree += children
+            for child in first..<firstFree where child > first {
                 guard table[child * 4] > table[child * 4 - 4] else {
                     throw corrupt(name, "the children of node \(node) are out of order")
                 }

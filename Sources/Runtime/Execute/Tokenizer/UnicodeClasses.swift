@@ -32,9 +32,13 @@ struct UnicodeClasses: Sendable {
     private init() {
         let indices = Array(Self.packedBlocks.utf8)
         blocks = stride(from: 0, to: indices.count, by: 2).map { (indices[$0] - 0x30) << 6 | (indices[$0 + 1] - 0x30) }
-        classes = Self.packedClasses.utf8.flatMap { pair -> [Class] in
-            [(pair - 0x30) & 7, (pair - 0x30) >> 3].map { Class(rawValue: $0) ?? .other }
+        var classes: [Class] = []
+        classes.reserveCapacity(2 * Self.packedClasses.utf8.count)
+        for pair in Self.packedClasses.utf8 {
+            classes.append(Class(rawValue: (pair - 0x30) & 7) ?? .other)
+            classes.append(Class(rawValue: (pair - 0x30) >> 3) ?? .other)
         }
+        self.classes = classes
     }
 
     @inline(__always)

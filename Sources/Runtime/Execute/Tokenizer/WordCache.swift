@@ -10,7 +10,7 @@ struct WordCache {
         var outputCount: UInt32 = 0
     }
 
-    /// A power of two of slots, at most 160 KB.
+    /// A power of two of slots, at most 320 KB.
     private var entries: [Entry]
     private let mask: Int
 
@@ -19,7 +19,7 @@ struct WordCache {
 
     init(textLength: Int) {
         var capacity = 64
-        while capacity < 8192 && capacity < textLength / 8 { capacity *= 2 }
+        while capacity < 16384 && capacity < textLength / 8 { capacity *= 2 }
         entries = [Entry](repeating: Entry(), count: capacity)
         mask = capacity - 1
     }

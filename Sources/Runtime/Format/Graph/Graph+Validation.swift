@@ -106,7 +106,10 @@ private struct GraphValidator {
         guard let last = entry.operations.last, last.output == logits, case .linear = last.kind else {
             throw fail("the logits must come from its last operation, a linear layer.")
         }
-        guard cachedLayers == Set(0..<configuration.layerCount) else {
+        // Compared without a set of all layers, whose number a hostile file chooses.
+        guard cachedLayers.count == configuration.layerCount,
+            cachedLayers.allSatisfy({ (0..<configuration.layerCount).contains($0) })
+        else {
             throw fail("its attention layers are not 0 to \(configuration.layerCount - 1).")
         }
     }

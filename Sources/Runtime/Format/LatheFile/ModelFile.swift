@@ -29,7 +29,8 @@ package final class ModelFile: Sendable {
         func json(_ key: Key) throws(LatheError) -> JSON {
             guard let text = container.metadata[key.rawValue] else {
                 throw LatheError(
-                    .corrupt, "\(source): `\(key.rawValue)` is missing from its metadata; convert the checkpoint again.")
+                    .corrupt, "\(source): `\(key.rawValue)` is missing from its metadata; convert the checkpoint again."
+                )
             }
             return try JSON.parse(ByteView(copying: Array(text.utf8)), source: "\(source), \(key.rawValue)")
         }

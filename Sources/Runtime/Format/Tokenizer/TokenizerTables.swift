@@ -14,8 +14,9 @@
 /// | `tokenizer.added.verbatim` | U32 [nodes][4] | trie of the added tokens searched for first |
 /// | `tokenizer.added.normalized` | U32 [nodes][4] | trie of those searched for in what is left |
 ///
-/// A trie node is: byte, first child, number of children, id or `~0`. The root is node 0, children of one node stand
-/// together, in the order of their bytes and behind their parent.
+/// A trie node is: byte, first child, number of children, id or `~0`. The root is node 0; the nodes stand breadth
+/// first without gaps, so the first child (or where it would stand) is one behind the last child of the nodes before, and
+/// children of one node are in the order of their bytes.
 ///
 /// Tensors may be longer than the settings say (the file pads them with zeros); what follows is ignored.
 package struct TokenizerTables: Sendable {

@@ -5,11 +5,15 @@ import LatheWorkbench
 
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure prefill and decode speed, memory and load time, beside what the machine can read.")
+        abstract: "Measure prefill and decode speed, memory and load time, beside what the machine can read.",
+        discussion: """
+            The probe reads the model's own weights with the same threads, right before and after each phase: the roof of \
+            decoding. Without --prompt-tokens a prompt is 512 tokens, or what the context leaves beside the new ones.
+            """)
 
     @OptionGroup var model: ModelArguments
-    @Option(help: ArgumentHelp("Tokens of each prompt.", valueName: "n"))
-    var promptTokens: Int = 512
+    @Option(help: ArgumentHelp("Tokens of each prompt. (default: 512, or what fits)", valueName: "n"))
+    var promptTokens: Int?
     @Option(help: ArgumentHelp("Tokens generated after it.", valueName: "n"))
     var newTokens: Int = 128
     @Option(help: ArgumentHelp("Sessions that run at once.", valueName: "n"))
@@ -27,7 +31,8 @@ struct Bench: AsyncParsableCommand {
         let loadSeconds = (clock.now - start).seconds
         let instructionSet = engine.instructionSet
         var benchmark = Benchmark()
-        benchmark.promptTokens = promptTokens
+        let context = model.configuration.contextLength
+        benchmark.promptTokens = promptTokens ?? min(512, max(1, context - min(max(0, newTokens), context)))
         benchmark.newTokens = newTokens
         benchmark.batch = batch
         benchmark.runs = runs
@@ -44,7 +49,7 @@ struct Bench: AsyncParsableCommand {
         if json {
             printJSON(results, instructionSet, loadSeconds)
         } else {
-            printTable(results, instructionSet, loadSeconds)
+            printTable(results, instructionSet, loadSeconds, promptTokens: benchmark.promptTokens)
         }
     }
 
@@ -59,7 +64,9 @@ struct Bench: AsyncParsableCommand {
         ])
     }
 
-    private func printTable(_ results: [Benchmark.Result], _ isa: InstructionSet, _ loadSeconds: Double) {
+    private func printTable(
+        _ results: [Benchmark.Result], _ isa: InstructionSet, _ loadSeconds: Double, promptTokens: Int
+    ) {
         var table = TextTable(
             ["phase", "threads", "batch", "tokens/s", "min", "max", "first token", "probe GB/s", "of probe"],
             rightAligned: [1, 2, 3, 4, 5, 6, 7, 8])

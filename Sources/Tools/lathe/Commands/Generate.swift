@@ -4,7 +4,12 @@ import LatheFormat
 import LatheWorkbench
 
 struct Generate: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Continue a text.")
+    static let configuration = CommandConfiguration(
+        abstract: "Continue a text.",
+        discussion: """
+            The text goes to stdout as it comes, a closing line with speed and memory to stderr. Without sampling \
+            options the likeliest token is taken each time.
+            """)
 
     @OptionGroup var model: ModelArguments
     @Argument(help: "The text to continue; read from stdin if absent. Empty: the model begins by itself.")
@@ -13,17 +18,18 @@ struct Generate: AsyncParsableCommand {
     var ids: String?
     @Option(name: .customShort("n"), help: ArgumentHelp("The most tokens to generate.", valueName: "n"))
     var maximumTokens: Int = 64
-    @Option(help: "0 takes the likeliest token each time; higher is more varied.")
+    @Option(help: ArgumentHelp("0 takes the likeliest token each time; higher is more varied.", valueName: "t"))
     var temperature: Float = 0
-    @Option(help: "Sample from this many likeliest tokens.")
+    @Option(help: ArgumentHelp("Sample from this many likeliest tokens.", valueName: "k"))
     var topK: Int?
-    @Option(help: "Sample from the likeliest tokens whose probabilities reach this sum.")
+    @Option(help: ArgumentHelp("Sample from the likeliest tokens whose probabilities reach this sum.", valueName: "p"))
     var topP: Float?
-    @Option(help: "Drop tokens less likely than this fraction of the likeliest.")
+    @Option(help: ArgumentHelp("Drop tokens less likely than this fraction of the likeliest.", valueName: "p"))
     var minP: Float?
-    @Option(help: "Makes tokens that stand in the text already less likely; 1 does nothing.")
+    @Option(
+        help: ArgumentHelp("Makes tokens that stand in the text already less likely; 1 does nothing.", valueName: "r"))
     var repetitionPenalty: Float = 1
-    @Option(help: "Same seed, same text.")
+    @Option(help: ArgumentHelp("Same seed, same text. (default: drawn at random)", valueName: "n"))
     var seed: UInt64?
     @Option(help: ArgumentHelp("End before this text; may be given several times.", valueName: "string"))
     var stop: [String] = []
@@ -89,6 +95,7 @@ struct Generate: AsyncParsableCommand {
         }
         guard let tokenizer = model.tokenizer else { throw missingTokenizer(self.model.model) }
         if let prompt { return tokenizer.encode(prompt) }
+        if StandardInput.isTerminal { StandardError.print("Type the text to continue, then Ctrl-D.") }
         return try tokenizer.encode(bytes: try StandardInput.readAll())
     }
 
@@ -127,7 +134,8 @@ private struct Timing {
         if let decodeRate { parts.append("decode \(decodeRate.rounded(to: 0)) tokens/s") }
         parts.append("first token \((firstToken * 1000).rounded(to: 1)) ms")
         if let peak = ProcessMemory.peakResidentBytes() { parts.append("peak memory \(Bytes.text(peak))") }
-        parts.append("\(engine.instructionSet), \(engine.threads) threads")
+        let threads = engine.threads.count
+        parts.append("\(engine.instructionSet), \(threads) thread\(threads == 1 ? "" : "s") (\(engine.threads.source))")
         return parts.joined(separator: " · ")
     }
 }

@@ -11,11 +11,14 @@ struct Quantize: AsyncParsableCommand {
 
     @Argument(help: "The checkpoint folder.", completion: .directory)
     var checkpoint: String
-    @Option(name: .shortAndLong, help: "The file to write.", completion: .file(extensions: ["lathe"]))
+    @Option(
+        name: .shortAndLong, help: ArgumentHelp("The file to write.", valueName: "file.lathe"),
+        completion: .file(extensions: ["lathe"]))
     var output: String
-    @Option(help: ArgumentHelp("Weight format: \(WeightFormats.names.joined(separator: ", ")).", valueName: "format"))
+    @Option(help: ArgumentHelp("How the weights of matrices are stored; everything else is f32.", valueName: "format"))
     var weights: WeightFormats = .int8
-    @Option(help: ArgumentHelp("Threads that encode.", valueName: "n"))
+    @Option(
+        help: ArgumentHelp("Threads that encode. (default: what affinity, CPU quota and cores allow)", valueName: "n"))
     var threads: Int?
     @Flag(help: "Print one JSON object instead of the table.")
     var json = false
@@ -48,7 +51,8 @@ struct Quantize: AsyncParsableCommand {
     }
 
     private func printTable(_ report: CompilationReport, _ seconds: Double) {
-        var table = TextTable(["tensor", "shape", "format", "before", "after", "relative error"], rightAligned: [3, 4, 5])
+        var table = TextTable(
+            ["tensor", "shape", "format", "before", "after", "relative error"], rightAligned: [3, 4, 5])
         for tensor in report.tensors where tensor.shape.count == 2 {
             table.add([
                 tensor.name, tensor.shape.map(String.init).joined(separator: " × "), tensor.format,

@@ -55,7 +55,10 @@ struct Score: AsyncParsableCommand {
     private func printTable(_ scores: [TokenScore], _ model: Model) {
         var table = TextTable(["id", "token", "log-probability"], rightAligned: [0, 2])
         for score in scores {
-            let text = model.tokenizer.map { String(decoding: (try? $0.bytes(of: score.id)) ?? [], as: UTF8.self).debugDescription } ?? ""
+            let text =
+                model.tokenizer.map {
+                    String(decoding: (try? $0.bytes(of: score.id)) ?? [], as: UTF8.self).debugDescription
+                } ?? ""
             table.add(["\(score.id)", text, score.logProbability.map { Double($0).rounded(to: 4) } ?? "–"])
         }
         StandardOutput.write(table.text)

@@ -13,11 +13,12 @@ struct Synthesize: AsyncParsableCommand {
             "\(SyntheticCheckpoint.presetNames.joined(separator: ", ")), or the path of a config.json.",
             valueName: "model"))
     var name: String
-    @Option(name: .shortAndLong, help: "The folder to write.", completion: .directory)
+    @Option(
+        name: .shortAndLong, help: ArgumentHelp("The folder to write.", valueName: "folder"), completion: .directory)
     var output: String
-    @Option(help: "Element type of the weights.")
+    @Option(help: ArgumentHelp("Element type of the weights.", valueName: "type"))
     var dtype: ElementType = .f32
-    @Option(help: "Same seed, same weights.")
+    @Option(help: ArgumentHelp("Same seed, same weights.", valueName: "n"))
     var seed: UInt64 = 0
     @Option(help: ArgumentHelp("Copy the tokenizer of this folder.", valueName: "folder"), completion: .directory)
     var tokenizer: String?

@@ -10,7 +10,7 @@ struct Tokenize: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp("A .lathe file, or a folder with a tokenizer.", valueName: "path"), completion: .file())
-    var model: String = "models/novelist"
+    var model: String = bundledModel
     @Argument(help: "The text; read from stdin if absent.")
     var text: String?
     @Option(help: ArgumentHelp("A file with the text, taken byte for byte.", valueName: "path"), completion: .file())
@@ -27,6 +27,7 @@ struct Tokenize: AsyncParsableCommand {
     }
 
     func run() async throws {
+        try requireBundledModel(model)
         Interruption.willMap(model)
         let tokenizer = try ModelLoading.loadTokenizer(path: model)
         if let decode {

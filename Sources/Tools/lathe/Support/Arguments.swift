@@ -10,28 +10,32 @@ struct ModelArguments: ParsableArguments {
         help: ArgumentHelp(
             "A .lathe file, or a checkpoint folder, which is then converted in memory.", valueName: "path"),
         completion: .file())
-    var model: String = "models/novelist"
+    var model: String = bundledModel
 
-    @Option(help: ArgumentHelp("How a checkpoint folder is converted: \(WeightFormats.names.joined(separator: ", ")).", valueName: "format"))
+    @Option(help: ArgumentHelp("How the weights of a checkpoint folder are stored.", valueName: "format"))
     var weights: WeightFormats = .int8
 
-    @Option(help: ArgumentHelp("Compute threads; default: what affinity, CPU quota and cores allow.", valueName: "n"))
+    @Option(help: ArgumentHelp("Compute threads. (default: what affinity, CPU quota and cores allow)", valueName: "n"))
     var threads: ThreadCounts?
 
-    @Option(help: ArgumentHelp("Type of the KV cache: f32 or f16; default: f16 for int8 weights, f32 for f32.", valueName: "type"))
+    @Option(
+        help: ArgumentHelp(
+            "Element type of the KV cache. (default: f16 for int8 weights, f32 for f32)", valueName: "type"))
     var kv: KeyValueType?
 
-    @Option(help: ArgumentHelp("Prompt tokens that go through the model in one pass.", valueName: "n"))
+    @Option(
+        help: ArgumentHelp(
+            "The most prompt tokens that go through the model in one pass; no result depends on it.", valueName: "n"))
     var prefillChunk: Int = 256
 
     @Flag(help: "Skip the checksums of a .lathe file while loading.")
     var noVerify = false
 
     func loadModel(showProgress: Bool = true) throws(LatheError) -> Model {
+        try requireBundledModel(model)
         Interruption.willMap(model)
-        return try ModelLoading.load(
-            path: model, weights: weights, threads: threads?.first, verify: !noVerify
-        ) { progress in
+        return try ModelLoading.load(path: model, weights: weights, threads: threads?.first, verify: !noVerify) {
+            progress in
             if showProgress { ProgressBar.show(progress) }
         }
     }
@@ -94,6 +98,18 @@ struct InputArguments: ParsableArguments {
         guard let tokenizer = model.tokenizer else { throw missingTokenizer(path) }
         if let file { return try tokenizer.encode(bytes: try readFile(file)) }
         return tokenizer.encode(text!)
+    }
+}
+
+/// What `--model` stands for by default, as seen from the root of this repository.
+let bundledModel = "models/novelist"
+
+/// Elsewhere nobody asked for that path, so "no such file" alone would not help.
+func requireBundledModel(_ path: String) throws(LatheError) {
+    guard path != bundledModel || Files.exists(path) else {
+        throw LatheError(
+            .missing,
+            "There is no \(bundledModel) here, the default model: give --model a .lathe file or a checkpoint folder.")
     }
 }
 

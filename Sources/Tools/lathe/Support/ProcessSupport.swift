@@ -21,6 +21,8 @@ enum StandardError {
 }
 
 enum StandardInput {
+    static let isTerminal = isatty(0) == 1
+
     /// Everything up to the end of the input, byte for byte.
     static func readAll() throws(LatheError) -> [UInt8] {
         var result: [UInt8] = []

@@ -1,0 +1,47 @@
+# Everything is built once, by the same flags, whether for a demonstration, a test or a benchmark.
+BUILD := swift build -c release -Xswiftc -enable-testing
+TEST := swift test -c release -Xswiftc -enable-testing
+BIN := .build/release
+WORK := .build/bench
+FUZZ_SECONDS ?= 60
+THREADS ?= 1,2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint format bench fuzz clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install missing system packages (Debian, Ubuntu), check the Swift toolchain
+	@scripts/setup.sh
+
+build: setup ## build `lathe` into .build/release
+	@$(BUILD)
+
+demo: build ## convert the bundled model, write text with it, show what it cost
+	@scripts/demo.sh $(BIN)/lathe
+
+test: setup ## run every test
+	@$(TEST)
+
+lint: ## check formatting, the list of files with `unsafe`, the arrows between targets, C warnings, Python
+	@swift format lint --strict --recursive --parallel Sources Tests Package.swift
+	@scripts/lint-unsafe.sh
+	@scripts/lint-arrows.sh
+	@scripts/lint-c.sh
+	@scripts/lint-python.sh
+
+format: ## format the Swift sources in place
+	@swift format --in-place --recursive --parallel Sources Tests Package.swift
+
+bench: build ## measure on random weights of GPT-2 small: THREADS=1,2
+	@mkdir -p $(WORK)
+	@test -f $(WORK)/gpt2/model.safetensors || $(BIN)/lathe synthesize gpt2 --dtype f16 -o $(WORK)/gpt2
+	@$(BIN)/lathe quantize $(WORK)/gpt2 -o $(WORK)/gpt2.lathe | tail -n 1
+	@$(BIN)/lathe bench --model $(WORK)/gpt2.lathe --threads $(THREADS)
+
+fuzz: setup ## fuzz the readers of files: FUZZ_SECONDS=60 for each
+	@Tests/Fuzz/run.sh $(FUZZ_SECONDS)
+
+clean: ## remove everything that was built
+	@rm -rf .build .build-* Tests/Fuzz/.build

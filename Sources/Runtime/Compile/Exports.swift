@@ -1,0 +1,2 @@
+// `LatheError` is part of this module's interface: whoever imports it can name it.
+@_exported public import LatheFormat

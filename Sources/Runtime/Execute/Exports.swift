@@ -1,0 +1,2 @@
+// `LatheError` and `ModelConfiguration` are part of this module's interface: whoever imports it can name them.
+@_exported public import LatheFormat

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Makes sure that what the build needs is there: a Swift toolchain, and three system libraries.
+# Says nothing and changes nothing where all of it is.
+set -euo pipefail
+
+packages=(libopenblas-dev libomp-dev libnuma-dev)
+
+if ! command -v swift >/dev/null; then
+    echo "setup: no Swift toolchain was found; install Swift 6.2 or newer (https://www.swift.org/install) and put it on PATH." >&2
+    exit 1
+fi
+version=$(swift --version 2>/dev/null | sed -nE 's/.*Swift version ([0-9]+)\.([0-9]+).*/\1 \2/p' | head -n 1)
+read -r major minor <<<"${version:-0 0}"
+if ((major < 6 || (major == 6 && minor < 2))); then
+    echo "setup: Swift 6.2 or newer is needed; \`swift --version\` says ${major}.${minor}." >&2
+    exit 1
+fi
+
+[[ $(uname -s) == Linux ]] || exit 0
+
+if ! command -v dpkg-query >/dev/null; then
+    # Another distribution: what the linker finds is what counts.
+    if ! echo 'int main(void){return 0;}' | clang -x c - -lomp5 -o /dev/null 2>/dev/null; then
+        cat >&2 <<'TEXT'
+setup: LLVM's OpenMP runtime (libomp5) was not found. Install the counterparts of Debian's libomp-dev (so that
+`-lomp5` links), libopenblas-dev and libnuma-dev: on Fedora libomp-devel, openblas-devel, numactl-devel; on Arch
+openmp, openblas, numactl. Where the library is called libomp.so, a link libomp5.so to it is needed.
+TEXT
+        exit 1
+    fi
+    exit 0
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [[ $status == installed ]] || missing+=("$package")
+done
+((${#missing[@]})) || exit 0
+
+run=()
+if ((EUID != 0)); then
+    if ! command -v sudo >/dev/null; then
+        echo "setup: please install as root: apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    run=(sudo)
+fi
+echo "setup: installing ${missing[*]}" >&2
+install=("${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}")
+if ! "${install[@]}" >/dev/null 2>&1; then
+    # The package lists may be missing or old.
+    "${run[@]}" apt-get update -qq >&2
+    "${install[@]}" >/dev/null
+fi
