@@ -36,7 +36,7 @@ import Testing
     }
 
     @Test(
-        .enabled(if: TokenizerFixtures.bothAreThere, "one of the two tokenizers is missing"),
+        .enabled(if: TokenizerFixtures.bothAreThere, "shared/data/gpt2-tokenizer is not beside the package"),
         arguments: ["gpt2", "novelist"])
     func everyMemberOfTheVocabularyHasItsId(name: String) throws {
         let folder = try #require(TokenizerFixtures.folder(name))
@@ -72,7 +72,7 @@ import Testing
 
     @Test(
         .enabled(if: TokenizerFixtures.wikitext != nil, "shared/data/wikitext2 is not beside the package"),
-        .enabled(if: TokenizerFixtures.bothAreThere, "one of the two tokenizers is missing"),
+        .enabled(if: TokenizerFixtures.bothAreThere, "shared/data/gpt2-tokenizer is not beside the package"),
         arguments: ["gpt2", "novelist"])
     func wikitext(name: String) throws {
         let tokenizer = try TokenizerFixtures.tokenizer(folder: try #require(TokenizerFixtures.folder(name)))
