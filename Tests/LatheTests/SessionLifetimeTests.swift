@@ -5,7 +5,7 @@ import Testing
 
 /// Streams dropped, tasks cancelled, engines and sessions let go in any order: slots come back, nothing hangs, nothing
 /// leaks.
-@Suite(.timeLimit(.minutes(2))) struct SessionLifetimeTests {
+@Suite(.timeLimit(.minutes(5))) struct SessionLifetimeTests {
     private func model() throws -> Model { try TestModels.model("long") }
     private let prompt: [Int32] = [1, 2, 3, 4, 5]
 
