@@ -25,8 +25,6 @@ import Testing
     static let changes: [Change] = [
         Change("version", "2.0", "version"),
         Change("normalizer", ["type": "NFC"], "\"NFC\""),
-        Change("truncation", ["max_length": 5], "truncation"),
-        Change("padding", ["strategy": ["Fixed": 10]], "padding"),
         Change("model.type", "Unigram", "\"Unigram\""),
         Change("model.type", 3, "type"),
         Change("model.dropout", 0.1, "dropout"),
@@ -78,6 +76,19 @@ import Testing
         let text = Self.sample.replacing(change.path, with: change.value).serialized()
         let error = try TokenizerFolder.failure(["tokenizer.json": text])
         #expect(error.message.contains("/tokenizer.json: ") && error.message.contains(change.named), "\(error)")
+    }
+
+    /// What a training run leaves in the file concerns its batches: texts are neither cut nor filled, and a note says so.
+    @Test(arguments: [
+        ("truncation", ["max_length": 2, "stride": 0, "strategy": "LongestFirst"] as JSON),
+        ("padding", ["strategy": ["Fixed": 10], "pad_id": 0]),
+    ])
+    func settingsOfATrainingRunArePassedOver(field: String, value: JSON) throws {
+        let folder = try TokenizerFolder(["tokenizer.json": Self.sample.replacing([field], with: value).serialized()])
+        var warnings: [String] = []
+        let tables = try #require(try TokenizerCompiler.compile(folder: folder.path) { warnings.append($0) })
+        #expect(warnings.count == 1 && warnings[0].contains(field), "\(warnings)")
+        #expect(try Tokenizer(tables: tables, source: "test").encode("abc<e>ab") == [257, 258, 256])
     }
 
     @Test func theSampleItselfIsSound() throws {

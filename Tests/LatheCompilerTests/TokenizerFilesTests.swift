@@ -42,9 +42,16 @@ import Testing
         #expect(try tokenizer(["tokenizer_config.json": #"{"add_prefix_space":true}"#]).encode("ab") == [3, 2])
     }
 
+    @Test(arguments: ["GPT2Tokenizer", "GPT2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"])
+    func genericClassesReadTheSameFiles(name: String) throws {
+        let configuration = #"{"tokenizer_class":"\#(name)","add_bos_token":true,"bos_token":"b"}"#
+        #expect(try tokenizer(["tokenizer_config.json": configuration]).encode("ab").first == 1)
+    }
+
     @Test(arguments: [
         (["tokenizer_config.json": #"{"tokenizer_class":"CLIPTokenizer"}"#], "CLIPTokenizer"),
         (["tokenizer_config.json": #"{"add_bos_token":true}"#], "add_bos_token"),
+        (["tokenizer_config.json": #"{"add_eos_token":true}"#], "add_eos_token"),
         (["tokenizer_config.json": #"{"added_tokens_decoder":{"x":{"content":"<x>"}}}"#], "\"x\""),
         (["added_tokens.json": #"{"<x>":9}"#], "\"<x>\""),
         (["added_tokens.json": #"{"<x>":2}"#], "\"<x>\""),

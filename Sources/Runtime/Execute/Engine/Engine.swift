@@ -37,6 +37,8 @@ public final class Engine: Sendable {
     private let computeThread: ComputeThread
     private let maximumSessions: Int
     private let sessions = Atomic<Int>(0)
+    /// Every session may have a row in one step.
+    private static let sessionLimit = 1 << 16
 
     public init(model: Model, options: EngineOptions = EngineOptions()) throws(LatheError) {
         let configuration = model.configuration
@@ -53,13 +55,18 @@ public final class Engine: Sendable {
                 "A context of \(contextLength) was asked; the model has \(configuration.contextLength) positions.")
         }
         try requirePositive(options.maximumSessions, "The number of sessions")
+        guard options.maximumSessions <= Self.sessionLimit else {
+            throw LatheError(
+                .invalidRequest,
+                "\(options.maximumSessions) sessions were asked; an engine serves \(Self.sessionLimit) at most.")
+        }
         try requirePositive(options.prefillChunk, "The prefill chunk")
         keyValueType = options.keyValueType ?? (model.file.isQuantized ? .float16 : .float32)
         instructionSet = try InstructionSet.selected(options.instructionSet)
         maximumSessions = options.maximumSessions
 
         let layout = KeyValueLayout(type: keyValueType, configuration: configuration)
-        let cache = KeyValueCache(
+        let cache = try KeyValueCache(
             layout: layout,
             blockCount: maximumSessions * KeyValueLayout.blocks(forTokens: contextLength))
         let prefillChunk = min(options.prefillChunk, contextLength)

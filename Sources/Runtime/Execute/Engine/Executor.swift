@@ -81,30 +81,32 @@ final class Executor: @unchecked Sendable {
         unsafe vector = lathe_vector_select(features)
 
         var storage: [AlignedBuffer] = []
-        func allocate<T>(_ type: T.Type, _ count: Int) -> UnsafeMutablePointer<T> {
-            let buffer = AlignedBuffer(byteCount: count * MemoryLayout<T>.stride)
+        func allocate<T>(_ type: T.Type, _ count: Int) throws(LatheError) -> UnsafeMutablePointer<T> {
+            let buffer = try engineBuffer(MemoryLayout<T>.stride, count, for: "the activations of \(maximumRows) rows")
             storage.append(buffer)
             return unsafe buffer.withUnsafeMutableBytes {
                 unsafe $0.baseAddress!.bindMemory(to: T.self, capacity: count)
             }
         }
-        unsafe buffers = plan.bufferWidths.map { width in
+        unsafe buffers = try plan.bufferWidths.map { width throws(LatheError) in
             let stride = width.roundedUp(to: 16)
-            return unsafe ArenaBuffer(base: allocate(Float.self, maximumRows * stride), stride: stride)
+            return unsafe ArenaBuffer(base: try allocate(Float.self, maximumRows * stride), stride: stride)
         }
-        unsafe ids = allocate(Int32.self, maximumRows)
-        unsafe positions = allocate(Int32.self, maximumRows)
+        unsafe ids = try allocate(Int32.self, maximumRows)
+        unsafe positions = try allocate(Int32.self, maximumRows)
         // Room for the widest storage that a linear kernel asks for: 16 bits an element.
         quantizedStride = plan.maximumDepth.roundedUp(to: 64) * 2
-        unsafe quantized = UnsafeMutableRawPointer(allocate(UInt8.self, maximumRows * quantizedStride))
-        unsafe rowQuantization = allocate(lathe_row_quantization.self, maximumRows)
+        unsafe quantized = UnsafeMutableRawPointer(try allocate(UInt8.self, maximumRows * quantizedStride))
+        unsafe rowQuantization = try allocate(lathe_row_quantization.self, maximumRows)
         let scratch = lathe_attention_scratch_floats(contextLength, configuration.headDimension)
-        unsafe attentionScratch = (0..<threads).map { _ in unsafe allocate(Float.self, scratch) }
+        unsafe attentionScratch = try (0..<threads).map { _ throws(LatheError) in
+            unsafe try allocate(Float.self, scratch)
+        }
         headInputStride = plan.head.input.width.roundedUp(to: 16)
-        unsafe headInput = allocate(Float.self, maximumLogitRows * headInputStride)
+        unsafe headInput = try allocate(Float.self, maximumLogitRows * headInputStride)
         logitsStride = configuration.vocabularySize.roundedUp(to: 16)
-        unsafe logits = allocate(Float.self, maximumLogitRows * logitsStride)
-        unsafe probeSums = allocate(UInt64.self, threads)
+        unsafe logits = try allocate(Float.self, maximumLogitRows * logitsStride)
+        unsafe probeSums = try allocate(UInt64.self, threads)
         unsafe probeRegions = Self.regions(readBy: plan, of: weights)
         stepWeightBytes = unsafe probeRegions.reduce(0) { $0 + $1.count }
         self.storage = storage

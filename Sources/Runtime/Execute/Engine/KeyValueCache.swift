@@ -30,7 +30,7 @@ package struct KeyValueLayout: Sendable, Hashable {
     private var keyBytes: Int { Self.blockTokens * headDimension * type.elementBytes }
     private var valueBytes: Int { Self.blockTokens * headDimension.roundedUp(to: 16) * type.elementBytes }
     private var layerBytes: Int { headCount * (keyBytes + valueBytes) }
-    /// 64-byte aligned, since 64 tokens are.
+    /// 64-byte aligned, since 64 tokens are. A validated model's fits Int: its sizes are below 2²⁴.
     package var blockBytes: Int { layerCount * layerBytes }
 
     /// Keys and values of one token, without padding.
@@ -53,10 +53,12 @@ final class KeyValueCache {
     private var free: [Int]
 
     /// Reserves address space for `blockCount` blocks; memory is taken when a block is first written.
-    init(layout: KeyValueLayout, blockCount: Int) {
+    ///
+    /// - Throws: `budget` where the system does not have as much.
+    init(layout: KeyValueLayout, blockCount: Int) throws(LatheError) {
         self.layout = layout
         self.blockCount = blockCount
-        storage = AlignedBuffer(byteCount: layout.blockBytes * blockCount)
+        storage = try engineBuffer(layout.blockBytes, blockCount, for: "the keys and values of all sessions")
         unsafe base = storage.withUnsafeMutableBytes { unsafe $0.baseAddress!.assumingMemoryBound(to: UInt8.self) }
         free = Array((0..<blockCount).reversed())
     }
@@ -100,4 +102,17 @@ final class BlockTable {
     }
 
     fileprivate func removeAll() { blocks.removeAll(keepingCapacity: true) }
+}
+
+/// Memory for `size` times `count` bytes of an engine: sizes come from a model file and from options, so asking for more
+/// than there is is no mistake of the program.
+func engineBuffer(_ size: Int, _ count: Int, for purpose: String) throws(LatheError) -> AlignedBuffer {
+    let (bytes, overflows) = size.multipliedReportingOverflow(by: count)
+    guard !overflows, let buffer = AlignedBuffer(ifAvailable: bytes) else {
+        throw LatheError(
+            .budget,
+            "There is no memory for \(purpose): \(size) bytes times \(count). Ask for a shorter context or fewer sessions."
+        )
+    }
+    return buffer
 }

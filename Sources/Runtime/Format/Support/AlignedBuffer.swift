@@ -20,14 +20,20 @@ package final class AlignedBuffer: @unchecked Sendable {
     private let base: UnsafeMutableRawPointer
     private let isMapped: Bool
 
-    package init(byteCount: Int) {
+    /// Traps where the system has no more memory; for sizes that come from a file or a user, see `init(ifAvailable:)`.
+    package convenience init(byteCount: Int) {
+        self.init(ifAvailable: byteCount)!
+    }
+
+    /// nil where the system has no more memory.
+    package init?(ifAvailable byteCount: Int) {
         precondition(byteCount >= 0)
         self.byteCount = byteCount
         isMapped = byteCount >= Self.mappedByteCount
         if isMapped {
             let pages = unsafe mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
             guard let pages = unsafe pages, unsafe pages != MAP_FAILED else {
-                fatalError("The system has no \(byteCount) bytes of memory left.")
+                return nil
             }
             unsafe base = pages
         } else {
