@@ -20,7 +20,6 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
-        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     ],
     targets: [
         .target(
@@ -43,7 +42,6 @@ let package = Package(
             dependencies: [
                 "Lathe", "LatheCompiler", "LatheFormat", "LatheWorkbench",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "Logging", package: "swift-log"),
             ],
             path: "Sources/Tools/lathe", swiftSettings: strict),
         .target(name: "AMXEmulation", dependencies: ["CKernels"], path: "Tests/Support/AMXEmulation"),

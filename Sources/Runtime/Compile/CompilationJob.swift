@@ -8,6 +8,8 @@ struct CompilationJob {
     private let graph: Graph
     private let tokenizer: TokenizerTables?
     private let metadata: [(String, String)]
+    /// What the checkpoint says and is not followed, one sentence each.
+    let warnings: [String]
 
     init(
         checkpoint: Checkpoint, format: WeightFormats, threads: Int, sourceHash: String?
@@ -24,7 +26,9 @@ struct CompilationJob {
         // What is written must be what the reader accepts.
         try graph.validate(against: definition.configuration, source: checkpoint.path)
         _ = try ModelConfiguration(json: definition.configuration.json, source: checkpoint.configurationPath)
-        tokenizer = try TokenizerCompiler.compile(folder: checkpoint.path)
+        var warnings = definition.warnings.map { "\(checkpoint.path): \($0)" }
+        tokenizer = try TokenizerCompiler.compile(folder: checkpoint.path) { warnings.append($0) }
+        self.warnings = warnings
         var recipe: [(String, JSON)] = [("weights", .string(format.description))]
         if let sourceHash { recipe.append(("source_sha256", .string(sourceHash))) }
         metadata = ModelFile.metadata(
@@ -38,8 +42,9 @@ struct CompilationJob {
             tensors: ModelFile.tensorDeclarations(graph: graph, tokenizer: tokenizer))
     }
 
+    /// - Parameter dropsPageCache: a checkpoint that is read once, to be stored in another form, need not stay in memory.
     func write(
-        to writer: LatheFileWriter, progress: (Compiler.Progress) -> Void
+        to writer: LatheFileWriter, dropsPageCache: Bool, progress: (Compiler.Progress) -> Void
     ) throws(LatheError) -> [CompilationReport.Tensor] {
         var report: [CompilationReport.Tensor] = []
         var completed = 0
@@ -57,6 +62,7 @@ struct CompilationJob {
             case .matrix: error = try format.encode(MatrixReader(source: source), threads: threads, write: write)
             }
             completed += written
+            if dropsPageCache { source.entry.file.dropPageCache(of: source.entry.tensor) }
             report.append(
                 .init(
                     name: source.name, shape: source.shape, format: parameter.encoding == .rows ? "f32" : format.name,

@@ -34,21 +34,25 @@ public struct Compiler: Sendable {
             checkpoint: checkpoint, format: weights, threads: threads,
             sourceHash: try SHA256.hexDigest(of: checkpoint.weights.files))
         let writer = try job.makeWriter(to: .path(output))
-        let tensors = try job.write(to: writer, progress: progress)
+        let tensors = try job.write(to: writer, dropsPageCache: true, progress: progress)
         _ = try writer.finish()
         return CompilationReport(
+            warnings: job.warnings,
             bytesBefore: checkpoint.weights.files.reduce(0) { $0 + $1.fileByteCount }, bytesAfter: writer.byteCount,
             tensors: tensors)
     }
 
     /// Converts the checkpoint folder at `path` into a file that lives in memory alone.
+    ///
+    /// - Parameter warn: called with what the checkpoint says and is not followed.
     package func compileInMemory(
-        checkpoint path: String, progress: (Progress) -> Void = { _ in }
+        checkpoint path: String, warn: (String) -> Void = { _ in }, progress: (Progress) -> Void = { _ in }
     ) throws(LatheError) -> MappedFile {
         let job = try CompilationJob(
             checkpoint: try Checkpoint(path: path, access: .read), format: weights, threads: threads, sourceHash: nil)
+        for warning in job.warnings { warn(warning) }
         let writer = try job.makeWriter(to: .memory(name: path))
-        _ = try job.write(to: writer, progress: progress)
+        _ = try job.write(to: writer, dropsPageCache: false, progress: progress)
         return try writer.finish()!
     }
 }
@@ -67,6 +71,8 @@ public struct CompilationReport: Sendable {
         public let relativeError: Double
     }
 
+    /// What the checkpoint says and was not followed, one sentence each.
+    public let warnings: [String]
     public let bytesBefore: Int
     public let bytesAfter: Int
     public let tensors: [Tensor]

@@ -19,6 +19,8 @@ public struct Inspection {
     package let configuration: JSON
     /// How a `.lathe` file was made, else null.
     package let recipe: JSON
+    /// Of a `.lathe` file, what is computed, else null.
+    package let graph: JSON
     public let tensors: [Tensor]
     public let fileBytes: Int
     /// Of a `.lathe` file: how often each operation stands in the entry point `decode`.
@@ -29,7 +31,7 @@ public struct Inspection {
             let checkpoint = try Checkpoint(path: path)
             kind = .checkpoint
             configuration = .object(checkpoint.configuration)
-            recipe = .null
+            (recipe, graph) = (.null, .null)
             tensors = checkpoint.weights.files.flatMap { $0.tensors.map(Tensor.init) }
             fileBytes = checkpoint.weights.files.reduce(0) { $0 + $1.fileByteCount }
             operations = []
@@ -40,7 +42,7 @@ public struct Inspection {
         tensors = file.tensors.map(Tensor.init)
         guard file.metadata["lathe.version"] != nil else {
             kind = .safetensors
-            (configuration, recipe) = (.null, .null)
+            (configuration, recipe, graph) = (.null, .null, .null)
             operations = []
             return
         }
@@ -48,6 +50,7 @@ public struct Inspection {
         kind = .lathe
         configuration = model.configuration.json
         recipe = model.recipe
+        graph = model.graph.json
         operations = Self.count(model.graph)
     }
 
@@ -62,6 +65,8 @@ public struct Inspection {
                     ]
                 }),
             "file_bytes": .number(fileBytes),
+            // The graph's parameters give the true shapes; the tensors are padded and in panels.
+            "graph": graph,
         ]
     }
 

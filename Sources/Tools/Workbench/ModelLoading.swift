@@ -6,12 +6,12 @@ public import LatheFormat
 public enum ModelLoading {
     /// Opens a `.lathe` file, or converts a checkpoint folder into a file in memory and opens that.
     public static func load(
-        path: String, weights: WeightFormats, threads: Int?, verify: Bool,
+        path: String, weights: WeightFormats, threads: Int?, verify: Bool, warn: (String) -> Void = { _ in },
         progress: (Compiler.Progress) -> Void = { _ in }
     ) throws(LatheError) -> Model {
         guard Files.isDirectory(path) else { return try Model.open(path, verify: verify) }
         let compiler = Compiler(weights: weights, threads: try ThreadCount(requested: threads).count)
-        let file = try compiler.compileInMemory(checkpoint: path, progress: progress)
+        let file = try compiler.compileInMemory(checkpoint: path, warn: warn, progress: progress)
         // What this process wrote itself a moment ago needs no checksum.
         return try Model(file: try ModelFile.open(mapped: file, verify: false))
     }

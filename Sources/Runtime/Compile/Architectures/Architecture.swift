@@ -32,6 +32,8 @@ struct ModelDefinition {
     var values: [ValueType]
     var entryPoints: [EntryPoint]
     var weights: [WeightSource]
+    /// What the checkpoint says and is not followed, one sentence each.
+    var warnings: [String] = []
 }
 
 /// Where a parameter's numbers are in the checkpoint.

@@ -21,24 +21,25 @@ extension GPT2 {
 
         /// - Parameter source: the file that `object` came from, for messages.
         init(_ object: JSONObject, source: String) throws(LatheError) {
-            func size(_ key: String) throws(LatheError) -> Int {
-                let value = try object.int(key, in: source)
+            // The names that Hugging Face's attribute map accepts in place of GPT-2's own; older files say n_ctx.
+            func size(_ name: String, or others: String...) throws(LatheError) -> Int {
+                let key = object.valueIfPresent(name) == nil ? others.first { object.valueIfPresent($0) != nil } : name
+                let value = try object.int(key ?? name, in: source)
                 guard (1...Self.maximumSize).contains(value) else {
                     throw LatheError(
-                        .corrupt, "\(source): `\(key)` is \(value); it must be from 1 to \(Self.maximumSize).")
+                        .corrupt, "\(source): `\(key ?? name)` is \(value); it must be from 1 to \(Self.maximumSize).")
                 }
                 return value
             }
             vocabularySize = try size("vocab_size")
-            // Older files say n_ctx.
-            contextLength = try size(object["n_positions"] == nil && object["n_ctx"] != nil ? "n_ctx" : "n_positions")
-            width = try size("n_embd")
-            layerCount = try size("n_layer")
+            contextLength = try size("n_positions", or: "max_position_embeddings", "n_ctx")
+            width = try size("n_embd", or: "hidden_size")
+            layerCount = try size("n_layer", or: "num_hidden_layers")
             guard layerCount <= Self.maximumLayers else {
                 throw LatheError(
                     .corrupt, "\(source): `n_layer` is \(layerCount); at most \(Self.maximumLayers) are possible.")
             }
-            headCount = try size("n_head")
+            headCount = try size("n_head", or: "num_attention_heads")
             guard width % headCount == 0 else {
                 throw LatheError(
                     .corrupt, "\(source): `n_head` is \(headCount), which does not divide `n_embd` (\(width)).")

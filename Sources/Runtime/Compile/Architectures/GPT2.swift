@@ -17,6 +17,7 @@ struct GPT2: Architecture {
     private let prefix: String
 
     private var weights: [WeightSource] = []
+    private var warnings: [String] = []
     private var used: Set<String> = []
     private var values: [ValueType] = [.tokenIDs]
     private var operations: [Operation] = []
@@ -42,13 +43,31 @@ struct GPT2: Architecture {
         let configuration = ModelConfiguration(
             architecture: "gpt2", vocabularySize: settings.vocabularySize, contextLength: settings.contextLength,
             width: width, layerCount: settings.layerCount, headCount: settings.headCount,
-            headDimension: width / settings.headCount, beginningOfTextID: try checkpoint.tokenIDs("bos_token_id").first,
-            endOfTextIDs: try checkpoint.tokenIDs("eos_token_id"))
+            headDimension: width / settings.headCount, beginningOfTextID: try specialTokenIDs("bos_token_id").first,
+            endOfTextIDs: try specialTokenIDs("eos_token_id"))
         return ModelDefinition(
             configuration: configuration, values: values,
             entryPoints: [EntryPoint(name: "decode", inputs: [0], outputs: [logits], operations: operations)],
-            weights: weights)
+            weights: weights, warnings: warnings)
     }
+
+    /// The ids under `key` that the vocabulary has. Others are common: a GPT-2 of another vocabulary is saved with
+    /// Hugging Face's default of 50256 unless its author set both ids; such an id can never be sampled.
+    private mutating func specialTokenIDs(_ key: String) throws(LatheError) -> [Int] {
+        var ids: [Int] = []
+        for id in try checkpoint.tokenIDs(key) ?? [Self.defaultSpecialTokenID] {
+            if (0..<settings.vocabularySize).contains(id) {
+                ids.append(id)
+            } else if try checkpoint.tokenIDs(key) != nil {
+                warnings.append(
+                    "`\(key)` \(id) is outside the vocabulary of \(settings.vocabularySize) and is left out.")
+            }
+        }
+        return ids
+    }
+
+    /// `<|endoftext|>` of the published vocabulary: what Hugging Face's configuration takes where a file says nothing.
+    private static let defaultSpecialTokenID = 50256
 
     private mutating func block(_ layer: Int, _ input: Int) throws(LatheError) -> Int {
         let width = settings.width
@@ -90,15 +109,36 @@ struct GPT2: Architecture {
     private mutating func defineHead() throws(LatheError) -> String {
         let name = Self.headName
         if settings.tiesHead {
-            // A tied checkpoint may carry the head once more; Hugging Face ties it over again after loading.
-            used.insert(name)
-            return "wte.weight"
+            guard try hasHeadOfItsOwn() else {
+                used.insert(name)
+                return "wte.weight"
+            }
+            warnings.append(
+                """
+                `tie_word_embeddings` is true, but `\(name)` and `\(prefix)wte.weight` hold different numbers; both are \
+                kept, as transformers 5 does.
+                """)
         }
         weights.append(
             try source(
                 name, tensor: name, shape: [settings.vocabularySize, settings.width], role: .matrix,
                 isTransposed: false))
         return name
+    }
+
+    /// Whether a tied checkpoint carries a head with other bytes than the embedding's. Most carry none, or a copy.
+    private func hasHeadOfItsOwn() throws(LatheError) -> Bool {
+        guard let head = checkpoint.weights[Self.headName], let table = checkpoint.weights[prefix + "wte.weight"] else {
+            return false
+        }
+        guard head.tensor.shape == table.tensor.shape, head.tensor.dtype == table.tensor.dtype else { return true }
+        let window = 1 << 20
+        for start in stride(from: 0, to: head.tensor.byteCount, by: window) {
+            let range = start..<min(start + window, head.tensor.byteCount)
+            let part = try head.file.bytes(of: head.tensor, range)
+            if !part.hasSameBytes(as: try table.file.bytes(of: table.tensor, range)) { return true }
+        }
+        return false
     }
 
     // MARK: Emitting operations

@@ -48,21 +48,26 @@ package struct Checkpoint {
     }
 
     /// Token ids under `key`, from generation_config.json first, as Hugging Face generates by it; an integer, a list or
-    /// null.
-    package func tokenIDs(_ key: String) throws(LatheError) -> [Int] {
+    /// null. Any integers: checkpoints carry ids that their vocabulary does not have.
+    ///
+    /// - Returns: nil where neither file has the key.
+    package func tokenIDs(_ key: String) throws(LatheError) -> [Int]? {
+        var isStated = false
         let places = [
             (generationConfiguration, "\(path)/generation_config.json"), (configuration, configurationPath),
         ]
         for (object, source) in places {
+            func id(_ item: JSON) throws(LatheError) -> Int { try item.int(at: "\(source), \(key)", minimum: .min) }
             switch object?[key] {
-            case nil, .null: continue
+            case nil: continue
+            case .null: isStated = true
             case .array(let items):
                 var ids: [Int] = []
-                for item in items { ids.append(try item.int(at: "\(source), \(key)")) }
+                for item in items { ids.append(try id(item)) }
                 return ids
-            case .some(let item): return [try item.int(at: "\(source), \(key)")]
+            case .some(let item): return [try id(item)]
             }
         }
-        return []
+        return isStated ? [] : nil
     }
 }

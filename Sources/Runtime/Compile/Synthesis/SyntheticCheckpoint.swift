@@ -69,10 +69,11 @@ public struct SyntheticCheckpoint: Sendable {
     ) throws(LatheError) {
         // Synthesizing into the folder of the configuration would replace the weights that belong to it.
         try checkOutput("\(folder)/config.json", isNoneOf: [source])
+        try Self.refuseOtherWeights(in: folder)
         try Files.createDirectory(folder)
         let tensors = GPT2.tensorShapes(settings)
         let writer = try SafetensorsWriter(
-            .path("\(folder)/model.safetensors"), metadata: [("format", "pt")],
+            .path("\(folder)/model.safetensors"), metadata: [("format", "pt"), (Self.markKey, "seed \(seed)")],
             tensors: tensors.map {
                 TensorDeclaration(name: $0.name, dtype: isHalfPrecision ? .f16 : .f32, shape: $0.shape)
             })
@@ -92,8 +93,31 @@ public struct SyntheticCheckpoint: Sendable {
         }
         try writer.finish()
         progress(.init(tensor: "", completedBytes: total, totalBytes: total))
-        try writeFile("\(folder)/config.json", JSON.object(configuration).serializedBytes())
+        try writeFile("\(folder)/config.json", JSON.object(writtenConfiguration).serializedBytes())
         if let tokenizerFolder { try copyTokenizer(from: tokenizerFolder, to: folder) }
+    }
+
+    /// In the file's metadata: these weights are random and may be replaced.
+    private static let markKey = "lathe.synthetic"
+
+    private static func refuseOtherWeights(in folder: String) throws(LatheError) {
+        let weights = "\(folder)/model.safetensors"
+        var found = Files.exists("\(weights).index.json") ? "\(weights).index.json" : nil
+        if Files.exists(weights) {
+            let file = try? SafetensorsFile.open(path: weights)
+            if file?.metadata[markKey] == nil { found = weights }
+        }
+        if let found {
+            throw LatheError(
+                .io, "\(found) is there already and was not synthesized; name another folder for random weights.")
+        }
+    }
+
+    /// The configuration with the element type that is written.
+    private var writtenConfiguration: JSONObject {
+        let name = JSON.string(isHalfPrecision ? "float16" : "float32")
+        return JSONObject(
+            configuration.members.map { ($0.key, ["dtype", "torch_dtype"].contains($0.key) ? name : $0.value) })
     }
 
     private static let sliceElements = 1 << 20

@@ -6,7 +6,11 @@ package enum TokenizerCompiler {
     /// - Returns: nil if the folder holds no tokenizer at all.
     /// - Throws: if it holds one that is damaged, or of a kind or with an option that this version does not do: byte-level
     ///   BPE as GPT-2 has it, in `tokenizer.json` or in `vocab.json` and `merges.txt`.
-    package static func compile(folder: String) throws(LatheError) -> TokenizerTables? {
+    ///
+    /// - Parameter warn: called with what the files say and is not followed, one sentence each.
+    package static func compile(
+        folder: String, warn: (String) -> Void = { _ in }
+    ) throws(LatheError) -> TokenizerTables? {
         let files = TokenizerFiles(folder: folder)
         let description: TokenizerDescription
         if let json = try files.object("tokenizer.json") {
@@ -23,7 +27,9 @@ package enum TokenizerCompiler {
             }
             return nil
         }
-        return try TokenizerTableBuilder(description, limit: try vocabularyLimit(files)).tables()
+        let builder = try TokenizerTableBuilder(description, limit: try vocabularyLimit(files))
+        for warning in description.warnings + builder.warnings { warn(warning) }
+        return try builder.tables()
     }
 
     /// The rows of the model's embedding, beyond which no id can be fed to it; nil if config.json does not say.

@@ -34,4 +34,6 @@ struct TokenizerDescription {
     var before: [Int] = []
     var after: [Int] = []
     var decoder = Decoder.bytes
+    /// What the files say and is not followed, one sentence each.
+    var warnings: [String] = []
 }

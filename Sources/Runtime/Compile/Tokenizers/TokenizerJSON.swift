@@ -18,6 +18,7 @@ struct TokenizerJSON {
         try checkUnsupportedParts()
         let model = try file.object("model", in: source)
         var description = try readModel(model)
+        description.warnings = try trainingLeftovers()
         try readAddedTokens(into: &description)
         try TokenizerPipeline(file, source: source).read(into: &description)
         return description
@@ -30,16 +31,21 @@ struct TokenizerJSON {
             let steps = try normalizer.arrayIfPresent("normalizers", in: "\(source): normalizer")
             guard type == "Sequence", steps == [] else { throw unsupported("normalizer", quoted(type), "null") }
         }
+    }
+
+    /// Cutting and filling texts to one length are settings of a training run that were saved with the tokenizer.
+    /// transformers resets both before it encodes, and a text that is to be continued must be neither cut nor filled.
+    private func trainingLeftovers() throws(LatheError) -> [String] {
+        var warnings: [String] = []
         if file.valueIfPresent("truncation") != nil {
-            throw LatheError(
-                .unsupported,
-                "\(source): the field \"truncation\" would silently drop the rest of a long text; set it to null.")
+            warnings.append("\(source): the field \"truncation\" is passed over: texts are not cut.")
         }
         if let padding = try file.objectIfPresent("padding", in: source) {
             // Padding to the longest of a batch leaves a single text alone.
             let isIdle = padding["strategy"] == "BatchLongest" && padding.valueIfPresent("pad_to_multiple_of") == nil
-            if !isIdle { throw unsupported("padding", "fixed", "null") }
+            if !isIdle { warnings.append("\(source): the field \"padding\" is passed over: texts are not filled.") }
         }
+        return warnings
     }
 
     // MARK: Model

@@ -14,6 +14,8 @@ struct TokenizerTableBuilder {
     private let limit: Int?
     /// By id; nil where an id is unused.
     private var tokens: [Token?] = []
+    /// What the files say and is not followed, one sentence each.
+    private(set) var warnings: [String] = []
     /// By the ids of the added tokens: whether they are searched for in normalized text.
     private var isNormalized: [Int: Bool] = [:]
 
@@ -56,7 +58,10 @@ struct TokenizerTableBuilder {
         let most = 2 * (description.vocabulary.count + description.added.count) + 1024
         let bound = min(limit ?? most, most, TokenizerTables.maximumTokens)
         guard id < bound else {
-            let reason = limit == bound ? "the model's vocabulary has \(bound) ids" : "ids must lie below \(bound)"
+            let reason =
+                limit == bound
+                ? "the model's vocabulary has only \(bound); remove the token, or give the model rows for it"
+                : "ids must lie below \(bound)"
             throw LatheError(.corrupt, "\(place): the token \(quoted(token.content)) has the id \(id), but \(reason).")
         }
         while tokens.count <= id { tokens.append(nil) }
@@ -74,7 +79,7 @@ struct TokenizerTableBuilder {
     }
 
     /// Added tokens get ids as Hugging Face tokenizers gives them: that of the vocabulary if it has the content, else the
-    /// next one behind the vocabulary. Where the file states another id, one of them is wrong, and so would the text be.
+    /// next one behind the vocabulary, whatever the file states. A stated id that another token has is refused.
     private mutating func addAddedTokens() throws(LatheError) {
         let place = description.addedPlace
         var nextId = description.vocabulary.count
@@ -91,7 +96,15 @@ struct TokenizerTableBuilder {
             }
             given[content] = id
             if let stated = added.statedId, stated != id {
-                throw disagreement(added.content, stated: stated, id: id, isInVocabulary: inVocabulary != nil)
+                if stated < tokens.count, let other = tokens[stated], inVocabulary == nil {
+                    throw LatheError(
+                        .corrupt,
+                        "\(place): the id \(stated) belongs to both \(quoted(other.content)) and the added token "
+                            + "\(quoted(added.content)); ids must be unique.")
+                }
+                warnings.append(
+                    "\(place): the added token \(quoted(added.content)) is given the id \(id), as Hugging Face gives it, not "
+                        + "\(stated).")
             }
             guard content.count <= TokenizerTables.maximumAddedTokenLength else {
                 throw LatheError(
@@ -108,19 +121,6 @@ struct TokenizerTableBuilder {
             // The last description of a token holds.
             isNormalized[id] = added.isNormalized
         }
-    }
-
-    private func disagreement(_ content: String, stated: Int, id: Int, isInVocabulary: Bool) -> LatheError {
-        let place = description.addedPlace
-        if stated < tokens.count, let other = tokens[stated], !isInVocabulary {
-            return LatheError(
-                .corrupt,
-                "\(place): the id \(stated) belongs to both \(quoted(other.content)) and the added token \(quoted(content)); "
-                    + "ids must be unique.")
-        }
-        let reason = isInVocabulary ? "the vocabulary says \(id)" : "the next free id is \(id)"
-        return LatheError(
-            .corrupt, "\(place): the added token \(quoted(content)) has the id \(stated), but \(reason).")
     }
 
     // MARK: Tables

@@ -43,22 +43,37 @@ struct VocabularyAndMerges {
         return merges
     }
 
+    /// The classes that read these two files by GPT-2's rules, and the generic ones that say nothing against it.
+    private static let classes = ["GPT2Tokenizer", "GPT2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"]
+
     private func readOptions(
         _ configuration: JSONObject, into description: inout TokenizerDescription
     ) throws(LatheError) {
         let source = files.path("tokenizer_config.json")
         if let name = try configuration.stringIfPresent("tokenizer_class", in: source),
-            !["GPT2Tokenizer", "GPT2TokenizerFast"].contains(name)
+            !Self.classes.contains(name)
         {
             throw LatheError(
                 .unsupported,
                 "\(source): the field \"tokenizer_class\" is \(quoted(name)), whose rules vocab.json and merges.txt do not hold; "
                     + "save the tokenizer as tokenizer.json.")
         }
-        for field in ["add_bos_token", "add_eos_token"]
-        where try configuration.boolIfPresent(field, in: source) ?? false {
+        if try configuration.boolIfPresent("add_eos_token", in: source) ?? false {
             throw LatheError(
-                .unsupported, "\(source): the field \(quoted(field)) is true; save the tokenizer as tokenizer.json.")
+                .unsupported, "\(source): the field \"add_eos_token\" is true; save the tokenizer as tokenizer.json.")
+        }
+        if try configuration.boolIfPresent("add_bos_token", in: source) ?? false {
+            let content = try specialToken(
+                configuration.valueIfPresent("bos_token") ?? "<|endoftext|>", place: "\(source): bos_token"
+            ).content
+            guard let id = try description.vocabulary[content]?.int(at: "\(description.vocabularyPlace): \(quoted(content))")
+            else {
+                throw LatheError(
+                    .unsupported,
+                    "\(source): the field \"add_bos_token\" is true, but \(quoted(content)) is not in vocab.json; save the "
+                        + "tokenizer as tokenizer.json.")
+            }
+            description.before = [id]
         }
         description.addsPrefixSpace = try configuration.boolIfPresent("add_prefix_space", in: source) ?? false
     }

@@ -1,5 +1,3 @@
-import CKernels
-
 /// What benchmarks ask of an engine.
 extension Engine {
     /// Bytes a second at which the engine's own threads read its own weights, once, now.

@@ -48,8 +48,6 @@ final class Executor: @unchecked Sendable {
     /// Their bytes.
     let stepWeightBytes: Int
     private let storage: [AlignedBuffer]
-    /// Bytes of everything above.
-    let arenaBytes: Int
 
     // The step in progress, read by `perform` on every thread.
     var segments: [Segment] = []
@@ -110,7 +108,6 @@ final class Executor: @unchecked Sendable {
         unsafe probeRegions = Self.regions(readBy: plan, of: weights)
         stepWeightBytes = unsafe probeRegions.reduce(0) { $0 + $1.count }
         self.storage = storage
-        arenaBytes = storage.reduce(0) { $0 + $1.byteCount }
     }
 
     private static func regions(readBy plan: ExecutionPlan, of weights: [BoundParameter]) -> [UnsafeRawBufferPointer] {
@@ -159,7 +156,7 @@ final class Executor: @unchecked Sendable {
     }
 
     /// Computes the logits of `rows` of this step (at most `maximumLogitRows`); read them with `withLogits`.
-    func computeLogits(rows: ArraySlice<Int>) {
+    func computeLogits(rows: some Collection<Int>) {
         precondition(rows.count <= maximumLogitRows)
         let input = plan.head.input
         for (index, row) in rows.enumerated() {

@@ -114,7 +114,7 @@ final class Scheduler: Sendable {
         var start = 0
         while start < wanted.count {
             let group = wanted[start..<min(start + executor.maximumLogitRows, wanted.count)]
-            executor.computeLogits(rows: group.map(\.row)[...])
+            executor.computeLogits(rows: group.map(\.row))
             for (slot, item) in group.enumerated() where !item.request.isFinished {
                 executor.withLogits(slot) { logits in
                     item.request.receive(

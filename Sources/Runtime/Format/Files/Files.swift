@@ -4,6 +4,14 @@ package enum Files {
 
     package static func isDirectory(_ path: String) -> Bool { (try? FileStatus.of(path: path))?.kind == .directory }
 
+    /// Whether something is there that can only be read from front to end: a pipe, a device.
+    package static func isStream(_ path: String) -> Bool {
+        switch (try? FileStatus.of(path: path))?.kind {
+        case .pipe, .device: true
+        default: false
+        }
+    }
+
     /// All bytes of the regular file at `path`.
     package static func read(_ path: String) throws(LatheError) -> ByteView {
         try InputFile.open(path: path).readAll()

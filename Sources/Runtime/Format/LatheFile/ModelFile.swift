@@ -16,14 +16,14 @@ package final class ModelFile: Sendable {
     package var isQuantized: Bool { graph.parameters.contains { $0.encoding == .qc8w } }
 
     package static func open(path: String, verify: Bool) throws(LatheError) -> ModelFile {
-        try ModelFile(try LatheFile.open(path: path, verify: verify))
+        try ModelFile(try LatheFile.open(path: path, verify: verify), scansWeights: verify)
     }
 
     package static func open(mapped file: MappedFile, verify: Bool) throws(LatheError) -> ModelFile {
-        try ModelFile(try LatheFile.open(mapped: file, verify: verify))
+        try ModelFile(try LatheFile.open(mapped: file, verify: verify), scansWeights: verify)
     }
 
-    private init(_ container: LatheFile) throws(LatheError) {
+    private init(_ container: LatheFile, scansWeights: Bool) throws(LatheError) {
         self.container = container
         let source = container.path
         func json(_ key: Key) throws(LatheError) -> JSON {
@@ -63,7 +63,7 @@ package final class ModelFile: Sendable {
         if let extra = container.tensors.first(where: { !expected.contains($0.name) }) {
             throw LatheError(.corrupt, "\(source): the tensor `\(extra.name)` is no part of its graph.")
         }
-        try scanScales()
+        try scan(weightsToo: scansWeights)
     }
 
     /// The bytes of a part that `init` has found and checked.
@@ -85,8 +85,9 @@ package final class ModelFile: Sendable {
         }
     }
 
-    /// A scale that is zero or no number would silence or poison a whole output; found now, it names its tensor.
-    private func scanScales() throws(LatheError) {
+    /// A scale that is zero or no number, or a weight that is no number, would silence or poison outputs; found now, it
+    /// names its tensor. Only the large float32 matrices may be left out.
+    private func scan(weightsToo: Bool) throws(LatheError) {
         for parameter in graph.parameters {
             switch parameter.encoding {
             case .qc8w:
@@ -98,14 +99,16 @@ package final class ModelFile: Sendable {
                         throw LatheError(.corrupt, "\(path): `\(part.name)` holds the scale \(scale) at \(index).")
                     }
                 }
-            case .rows:
-                let values = try bytes(of: parameter.parts[0])
-                for index in 0..<values.count / 4 where !values.load(index, as: Float.self).isFinite {
-                    throw LatheError(
-                        .corrupt, "\(path): `\(parameter.name)` holds a value that is not finite at \(index).")
-                }
-            case .panels: break
+            case .rows: try requireFinite(parameter)
+            case .panels: if weightsToo { try requireFinite(parameter) }
             }
+        }
+    }
+
+    private func requireFinite(_ parameter: Parameter) throws(LatheError) {
+        let values = try bytes(of: parameter.parts[0])
+        for index in 0..<values.count / 4 where !values.load(index, as: Float.self).isFinite {
+            throw LatheError(.corrupt, "\(path): `\(parameter.name)` holds a value that is not finite at \(index).")
         }
     }
 }

@@ -1,3 +1,11 @@
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
 /// A read-only window on bytes that stay valid and unchanged while the view lives.
 ///
 /// The view retains whatever owns the bytes (a mapped file, a buffer), so it can be stored and passed freely; every
@@ -72,6 +80,11 @@ package struct ByteView: @unchecked Sendable {
         precondition(isAligned(to: type), "the view is not aligned for its elements")
         return try unsafe body(
             Span(_unsafeStart: base.assumingMemoryBound(to: T.self), count: count / MemoryLayout<T>.stride))
+    }
+
+    package func hasSameBytes(as other: ByteView) -> Bool {
+        guard count == other.count else { return false }
+        return unsafe memcmp(base, other.base, count) == 0
     }
 
     package func withBytes<R, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {

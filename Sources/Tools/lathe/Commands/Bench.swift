@@ -14,8 +14,8 @@ struct Bench: AsyncParsableCommand {
     @OptionGroup var model: ModelArguments
     @Option(help: ArgumentHelp("Tokens of each prompt. (default: 512, or what fits)", valueName: "n"))
     var promptTokens: Int?
-    @Option(help: ArgumentHelp("Tokens generated after it.", valueName: "n"))
-    var newTokens: Int = 128
+    @Option(help: ArgumentHelp("Tokens generated after it. (default: 128, or what fits)", valueName: "n"))
+    var newTokens: Int?
     @Option(help: ArgumentHelp("Sessions that run at once.", valueName: "n"))
     var batch: Int = 1
     @Option(help: ArgumentHelp("Runs that are counted, after one that is not.", valueName: "n"))
@@ -32,6 +32,7 @@ struct Bench: AsyncParsableCommand {
         let instructionSet = engine.instructionSet
         var benchmark = Benchmark()
         let context = model.configuration.contextLength
+        let newTokens = newTokens ?? max(2, min(128, context / 2))
         benchmark.promptTokens = promptTokens ?? min(512, max(1, context - min(max(0, newTokens), context)))
         benchmark.newTokens = newTokens
         benchmark.batch = batch
@@ -49,7 +50,7 @@ struct Bench: AsyncParsableCommand {
         if json {
             printJSON(results, instructionSet, loadSeconds)
         } else {
-            printTable(results, instructionSet, loadSeconds, promptTokens: benchmark.promptTokens)
+            printTable(results, benchmark, instructionSet, loadSeconds)
         }
     }
 
@@ -65,7 +66,7 @@ struct Bench: AsyncParsableCommand {
     }
 
     private func printTable(
-        _ results: [Benchmark.Result], _ isa: InstructionSet, _ loadSeconds: Double, promptTokens: Int
+        _ results: [Benchmark.Result], _ benchmark: Benchmark, _ isa: InstructionSet, _ loadSeconds: Double
     ) {
         var table = TextTable(
             ["phase", "threads", "batch", "tokens/s", "min", "max", "first token", "probe GB/s", "of probe"],
@@ -84,7 +85,7 @@ struct Bench: AsyncParsableCommand {
             """
             \(isa) · loaded in \((loadSeconds * 1000).rounded(to: 1)) ms\
             \(ProcessMemory.peakResidentBytes().map { " · peak memory \(Bytes.text($0))" } ?? "") · \
-            medians of \(runs) runs, \(promptTokens) prompt and \(newTokens) new tokens
+            medians of \(runs) runs, \(benchmark.promptTokens) prompt and \(benchmark.newTokens) new tokens
             """)
     }
 }

@@ -16,8 +16,8 @@ struct Generate: AsyncParsableCommand {
     var prompt: String?
     @Option(help: ArgumentHelp("The prompt as token ids instead of text.", valueName: "1,2,3"))
     var ids: String?
-    @Option(name: .customShort("n"), help: ArgumentHelp("The most tokens to generate.", valueName: "n"))
-    var maximumTokens: Int = 64
+    @Option(name: .customShort("n"), help: ArgumentHelp("The most tokens to generate. (default: 64, or what fits)", valueName: "n"))
+    var maximumTokens: Int?
     @Option(help: ArgumentHelp("0 takes the likeliest token each time; higher is more varied.", valueName: "t"))
     var temperature: Float = 0
     @Option(help: ArgumentHelp("Sample from this many likeliest tokens.", valueName: "k"))
@@ -44,9 +44,10 @@ struct Generate: AsyncParsableCommand {
         // What the session would feed for it, so that it is counted and printed.
         if tokens.isEmpty, let first = model.configuration.beginningOfTextID { tokens = [Int32(first)] }
         var options = options
-        // Drawn here, so that it can be printed and the run repeated.
-        options.seed = seed ?? UInt64.random(in: .min ... .max)
+        // Drawn here, so that it can be printed and the run repeated; small enough for every reader of JSON.
+        options.seed = seed ?? UInt64.random(in: 0..<1 << 53)
         let engine = try self.model.makeEngine(model)
+        options.maximumTokens = maximumTokens ?? max(1, min(64, engine.contextLength - tokens.count))
         let session = try engine.makeSession()
 
         let clock = ContinuousClock()
@@ -72,13 +73,12 @@ struct Generate: AsyncParsableCommand {
             printJSON(model, tokens, ids, text, reason, options.seed!, timing)
         } else {
             StandardOutput.write("\n")
-            StandardError.print(timing.summary(engine))
+            StandardError.print(timing.summary(engine) + (temperature > 0 ? " · seed \(options.seed!)" : ""))
         }
     }
 
     private var options: GenerationOptions {
         var options = GenerationOptions()
-        options.maximumTokens = maximumTokens
         options.temperature = temperature
         options.topK = topK
         options.topP = topP

@@ -29,6 +29,7 @@ struct Quantize: AsyncParsableCommand {
         let compiler = Compiler(weights: weights, threads: try ThreadCount(requested: threads).count)
         let report = try compiler.compile(checkpoint: checkpoint, output: output, progress: ProgressBar.show)
         let seconds = (clock.now - start).seconds
+        for warning in report.warnings { StandardError.warn(warning) }
         if json { printJSON(report, seconds) } else { printTable(report, seconds) }
     }
 

@@ -23,9 +23,18 @@ struct Synthesize: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Copy the tokenizer of this folder.", valueName: "folder"), completion: .directory)
     var tokenizer: String?
 
+    @Flag(help: "Print one JSON object.")
+    var json = false
+
     func run() async throws {
         let checkpoint = try SyntheticCheckpoint(named: name, isHalfPrecision: dtype == .f16, seed: seed)
         try checkpoint.write(to: output, tokenizerFolder: tokenizer, progress: ProgressBar.show)
+        if json {
+            return StandardOutput.print([
+                "output": .string(output), "model": .string(name), "dtype": .string(dtype.rawValue),
+                "seed": .number(seed),
+            ])
+        }
         StandardOutput.print("\(output): a \(name) of random weights in \(dtype.rawValue), seed \(seed).")
     }
 }

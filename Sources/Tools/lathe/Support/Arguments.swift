@@ -35,7 +35,7 @@ struct ModelArguments: ParsableArguments {
         try requireBundledModel(model)
         Interruption.willMap(model)
         return try ModelLoading.load(
-            path: model, weights: weights, threads: threads?.first, verify: !noVerify
+            path: model, weights: weights, threads: threads?.first, verify: !noVerify, warn: StandardError.warn
         ) { progress in
             if showProgress { ProgressBar.show(progress) }
         }
@@ -137,6 +137,9 @@ func parseTokenIDs(_ list: String) throws(LatheError) -> [Int32] {
     return ids
 }
 
+/// The text in a file; `-`, or anything that is no regular file, is read to its end.
 func readFile(_ path: String) throws(LatheError) -> [UInt8] {
-    try Files.read(path).array()
+    if path == "-" { return try StandardInput.readAll() }
+    if Files.isStream(path) { return try StandardInput.readStream(path: path) }
+    return try Files.read(path).array()
 }

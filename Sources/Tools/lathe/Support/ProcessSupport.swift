@@ -17,6 +17,7 @@ enum StandardOutput {
 enum StandardError {
     static func write(_ text: String) { writeAll(text, to: 2) }
     static func print(_ text: String) { write(text + "\n") }
+    static func warn(_ sentence: String) { print("lathe: note: \(sentence)") }
     static let isTerminal = isatty(2) == 1
 }
 
@@ -24,15 +25,31 @@ enum StandardInput {
     static let isTerminal = isatty(0) == 1
 
     /// Everything up to the end of the input, byte for byte.
-    static func readAll() throws(LatheError) -> [UInt8] {
+    static func readAll() throws(LatheError) -> [UInt8] { try readStream(0, name: "Standard input") }
+
+    /// Everything that a pipe or a device such as /dev/stdin gives.
+    static func readStream(path: String) throws(LatheError) -> [UInt8] {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw LatheError(.io, "Cannot open `\(path)`: \(systemMessage(errno)).") }
+        defer { close(descriptor) }
+        return try readStream(descriptor, name: "`\(path)`")
+    }
+
+    /// Far above any text that a model could read; an endless stream ends in an error.
+    private static let maximumByteCount = 1 << 30
+
+    private static func readStream(_ descriptor: Int32, name: String) throws(LatheError) -> [UInt8] {
         var result: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while true {
-            let count = unsafe buffer.withUnsafeMutableBytes { unsafe read(0, $0.baseAddress, $0.count) }
+            let count = unsafe buffer.withUnsafeMutableBytes { unsafe read(descriptor, $0.baseAddress, $0.count) }
             if count < 0 && errno == EINTR { continue }
-            guard count >= 0 else { throw LatheError(.io, "Standard input cannot be read: \(systemMessage(errno)).") }
+            guard count >= 0 else { throw LatheError(.io, "\(name) cannot be read: \(systemMessage(errno)).") }
             if count == 0 { return result }
             result += buffer[..<count]
+            guard result.count <= maximumByteCount else {
+                throw LatheError(.io, "\(name) gives more than \(maximumByteCount) bytes.")
+            }
         }
     }
 }
