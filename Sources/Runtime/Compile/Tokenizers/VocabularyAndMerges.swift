@@ -66,7 +66,9 @@ struct VocabularyAndMerges {
             let content = try specialToken(
                 configuration.valueIfPresent("bos_token") ?? "<|endoftext|>", place: "\(source): bos_token"
             ).content
-            guard let id = try description.vocabulary[content]?.int(at: "\(description.vocabularyPlace): \(quoted(content))")
+            guard
+                let id = try description.vocabulary[content]?.int(
+                    at: "\(description.vocabularyPlace): \(quoted(content))")
             else {
                 throw LatheError(
                     .unsupported,

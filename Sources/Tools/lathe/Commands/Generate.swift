@@ -16,7 +16,9 @@ struct Generate: AsyncParsableCommand {
     var prompt: String?
     @Option(help: ArgumentHelp("The prompt as token ids instead of text.", valueName: "1,2,3"))
     var ids: String?
-    @Option(name: .customShort("n"), help: ArgumentHelp("The most tokens to generate. (default: 64, or what fits)", valueName: "n"))
+    @Option(
+        name: .customShort("n"),
+        help: ArgumentHelp("The most tokens to generate. (default: 64, or what fits)", valueName: "n"))
     var maximumTokens: Int?
     @Option(help: ArgumentHelp("0 takes the likeliest token each time; higher is more varied.", valueName: "t"))
     var temperature: Float = 0
