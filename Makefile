@@ -1,6 +1,7 @@
 # Everything is built once, by the same flags, whether for a demonstration, a test or a benchmark.
 BUILD := swift build -c release -Xswiftc -enable-testing
-TEST := swift test -c release -Xswiftc -enable-testing
+# By itself `swift test` would say -enable-testing a second time, and another command line is another build.
+TEST := swift test -c release -Xswiftc -enable-testing --disable-testable-imports
 BIN := .build/release
 WORK := .build/bench
 FUZZ_SECONDS ?= 60

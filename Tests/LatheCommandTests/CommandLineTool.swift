@@ -50,7 +50,9 @@ struct CommandLineTool {
         let process = Process()
         private let folder: Folder
 
-        fileprivate init(_ executable: String, _ arguments: [String], input: [UInt8], environment: [String: String]) throws {
+        fileprivate init(_ executable: String, _ arguments: [String], input: [UInt8], environment: [String: String])
+            throws
+        {
             folder = try Folder()
             process.executableURL = URL(fileURLWithPath: executable)
             process.arguments = arguments

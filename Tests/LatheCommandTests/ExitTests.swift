@@ -6,7 +6,8 @@ import Testing
 @Suite(.serialized) struct ExitTests {
     @Test(arguments: [
         ["frobnicate"], ["generate", "--nope"], ["generate", "-n", "many", "x"], ["generate", "--ids", "1", "text"],
-        ["generate", "--threads", "1,2", "x"], ["generate", "--kv", "int3", "x"], ["generate", "--weights", "int3", "x"],
+        ["generate", "--threads", "1,2", "x"], ["generate", "--kv", "int3", "x"],
+        ["generate", "--weights", "int3", "x"],
         ["quantize"], ["quantize", "folder"], ["quantize", "folder", "-o", "x", "--weights", "int3"],
         ["score", "--text", "a", "--ids", "1"], ["score"], ["tokenize", "--file", "x", "text"], ["inspect"],
         ["generate", "--seed", "-1", "x"], ["synthesize", "distilgpt2"],
@@ -26,9 +27,10 @@ import Testing
     }
 
     @Test func missingFilesAreNamed() async throws {
-        for command in [["generate", "x", "--model"], ["score", "--ids", "1", "--model"], ["tokenize", "x", "--model"],
-            ["inspect"], ["bench", "--model"]]
-        {
+        for command in [
+            ["generate", "x", "--model"], ["score", "--ids", "1", "--model"], ["tokenize", "x", "--model"],
+            ["inspect"], ["bench", "--model"],
+        ] {
             try await CommandLineTool.start(command + ["/nowhere/model.lathe"]).outcome()
                 .expectFailure("/nowhere/model.lathe")
             try await CommandLineTool.start(command + [""]).outcome().expectFailure("empty path")
@@ -45,10 +47,19 @@ import Testing
         try await CommandLineTool.run("quantize", Fixtures.tiny, "-o", "/tmp").expectFailure("/tmp", "folder")
     }
 
+    #if os(Linux)
+        @Test func outputThatCannotBeWrittenIsSaid() async throws {
+            let model = try await Fixtures.tinyFile.path
+            let outcome = try await CommandLineTool.run("inspect", model, preparation: "exec >/dev/full")
+            outcome.expectFailure("Standard output")
+        }
+    #endif
+
     @Test func interruptionExits130() async throws {
         let model = try await Fixtures.tinyFile.path
         let run = try CommandLineTool.start([
-            "bench", "--model", model, "--prompt-tokens", "8", "--new-tokens", "40", "--runs", "1000000", "--threads", "1",
+            "bench", "--model", model, "--prompt-tokens", "8", "--new-tokens", "40", "--runs", "1000000", "--threads",
+            "1",
         ])
         try await run.waitUntilMapped("model.lathe")
         run.process.interrupt()

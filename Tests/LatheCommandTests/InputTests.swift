@@ -33,6 +33,10 @@ import Testing
         ] {
             try await CommandLineTool.start(arguments, input: bytes).outcome().expectFailure("UTF-8", "byte 5")
         }
+        // An argument: by a shell, since no string of this language holds such bytes.
+        let argument = try await CommandLineTool.run(
+            "tokenize", "--model", model, preparation: "set -- \"$@\" \"$(printf 'good \\342\\202 ')\"")
+        argument.expectFailure("Argument 4", "UTF-8", "byte 5")
     }
 
     @Test func anEmptyPromptIsTheBeginningOfText() async throws {
@@ -46,7 +50,8 @@ import Testing
 
     @Test func withoutATokenizerIdsStandForText() async throws {
         let model = try await Fixtures.tinyFile.path
-        let json = try await CommandLineTool.run("generate", "--model", model, "--ids", "1,2", "-n", "3", "--json").json()
+        let json = try await CommandLineTool.run("generate", "--model", model, "--ids", "1,2", "-n", "3", "--json")
+            .json()
         #expect(json["text"] == .null)
         let ids = try json.ints("ids").map(String.init).joined(separator: ",")
         let plain = try await CommandLineTool.run("generate", "--model", model, "--ids", "1,2", "-n", "3")
@@ -144,7 +149,8 @@ import Testing
     ])
     func optionsOutOfRangeAreRefused(options: [String]) async throws {
         let model = try await Fixtures.tinyFile.path
-        try await CommandLineTool.start(["generate", "--model", model, "--ids", "1"] + options).outcome().expectFailure()
+        try await CommandLineTool.start(["generate", "--model", model, "--ids", "1"] + options).outcome()
+            .expectFailure()
     }
 
     @Test(arguments: [

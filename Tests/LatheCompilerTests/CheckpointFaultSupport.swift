@@ -1,7 +1,8 @@
 import FoundationEssentials
-@testable import LatheCompiler
 import LatheFormat
 import Testing
+
+@testable import LatheCompiler
 
 /// A copy of a golden checkpoint to bend, removed with the value.
 final class BentCheckpoint {
@@ -22,7 +23,7 @@ final class BentCheckpoint {
     }
 
     /// Replaces or, with nil, removes a field of a JSON file.
-    func change(_ name: String = "config.json", _ path: [String], to value: JSON?) throws {
+    func change(in name: String = "config.json", _ path: [String], to value: JSON?) throws {
         let json = try JSON.parse(path: file(name)).replacing(path, with: value)
         try write(json.serialized(), to: name)
     }
@@ -60,7 +61,8 @@ final class BentCheckpoint {
     }
 
     /// The error of converting to a file; nothing may stand at the output, nor beside it.
-    func failure(_ weights: WeightFormats = .int8, at location: SourceLocation = #_sourceLocation) throws -> LatheError {
+    func failure(_ weights: WeightFormats = .int8, at location: SourceLocation = #_sourceLocation) throws -> LatheError
+    {
         let names = try FileManager.default.contentsOfDirectory(atPath: path).sorted()
         let error = try #require(throws: LatheError.self, sourceLocation: location) {
             try Compiler(weights: weights).compile(checkpoint: path, output: file("out.lathe"))

@@ -72,7 +72,7 @@ import Testing
 
     @Test(arguments: ["bos_token_id", "eos_token_id"])
     func specialTokensOutsideTheVocabularyAreRefused(field: String) throws {
-        for value: JSON in [101, 4_294_967_296, [100, 101]] {
+        for value: JSON in [101, 4_294_967_296, [101, 100]] {
             let checkpoint = try BentCheckpoint()
             try checkpoint.change([field], to: value)
             let error = try checkpoint.failure()
@@ -91,9 +91,10 @@ import Testing
 
     @Test func optionalFieldsMayBeMissing() throws {
         let checkpoint = try BentCheckpoint()
-        for field in ["n_inner", "layer_norm_epsilon", "activation_function", "bos_token_id", "eos_token_id",
-            "scale_attn_weights", "tie_word_embeddings", "n_positions"]
-        {
+        for field in [
+            "n_inner", "layer_norm_epsilon", "activation_function", "bos_token_id", "eos_token_id",
+            "scale_attn_weights", "tie_word_embeddings", "n_positions",
+        ] {
             try checkpoint.change([field], to: nil)
         }
         let (_, model) = try checkpoint.convert()

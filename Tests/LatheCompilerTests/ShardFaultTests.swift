@@ -14,7 +14,7 @@ import Testing
     ])
     func shardsElsewhereAreRefused(shard: String) throws {
         let checkpoint = try BentCheckpoint("odd-gpt2")
-        try checkpoint.change(Self.index, ["weight_map", "wte.weight"], to: .string(shard))
+        try checkpoint.change(in: Self.index, ["weight_map", "wte.weight"], to: .string(shard))
         let error = try checkpoint.failure()
         #expect(error.code == .corrupt && error.names(Self.index, "wte.weight", "same folder"), "\(error.message)")
     }
@@ -28,15 +28,15 @@ import Testing
 
     @Test func tensorsThatAreNotInTheirShardAreNamed() throws {
         let wrong = try BentCheckpoint("odd-gpt2")
-        try wrong.change(Self.index, ["weight_map", "wte.weight"], to: .string(Self.shards[1]))
+        try wrong.change(in: Self.index, ["weight_map", "wte.weight"], to: .string(Self.shards[1]))
         #expect(try wrong.failure().names(Self.index, "wte.weight", Self.shards[1]))
 
         let invented = try BentCheckpoint("odd-gpt2")
-        try invented.change(Self.index, ["weight_map", "invented"], to: .string(Self.shards[0]))
+        try invented.change(in: Self.index, ["weight_map", "invented"], to: .string(Self.shards[0]))
         #expect(try invented.failure().names(Self.index, "invented"))
 
         let omitted = try BentCheckpoint("odd-gpt2")
-        try omitted.change(Self.index, ["weight_map", "wte.weight"], to: nil)
+        try omitted.change(in: Self.index, ["weight_map", "wte.weight"], to: nil)
         #expect(try omitted.failure().names(Self.index, "wte.weight", Self.shards[0]))
 
         let doubled = try BentCheckpoint("odd-gpt2")
@@ -49,7 +49,7 @@ import Testing
     @Test(arguments: [nil, 7, [], "x", ["wte.weight": 3], ["wte.weight": nil]] as [JSON?])
     func mapsThatAreNoneAreRefused(map: JSON?) throws {
         let checkpoint = try BentCheckpoint("odd-gpt2")
-        try checkpoint.change(Self.index, ["weight_map"], to: map)
+        try checkpoint.change(in: Self.index, ["weight_map"], to: map)
         #expect(try checkpoint.failure().names(Self.index, "weight_map"))
     }
 

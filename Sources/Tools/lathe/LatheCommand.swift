@@ -23,6 +23,7 @@ enum Main {
     static func main() async {
         Interruption.install()
         do {
+            try ProcessArguments.requireUTF8()
             var command = try LatheCommand.parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()

@@ -21,7 +21,7 @@ enum Architectures {
         let known = all.flatMap { $0.modelTypes }.joined(separator: ", ")
         throw LatheError(
             .unsupported,
-            "\(checkpoint.configurationPath): the architecture `\(type)` is not supported; supported: \(known).")
+            "\(checkpoint.configurationPath): `model_type` is `\(type)`, which is not supported; supported: \(known).")
     }
 }
 

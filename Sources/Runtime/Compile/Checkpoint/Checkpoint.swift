@@ -11,6 +11,14 @@ package struct Checkpoint {
 
     package var configurationPath: String { "\(path)/config.json" }
 
+    /// A checkpoint whose parts are at hand already.
+    init(path: String, configuration: JSONObject, generationConfiguration: JSONObject?, weights: CheckpointWeights) {
+        self.path = path
+        self.configuration = configuration
+        self.generationConfiguration = generationConfiguration
+        self.weights = weights
+    }
+
     /// Opens the folder at `path`; headers are read, weights are not.
     package init(path: String, access: SafetensorsFile.Access = .mapped) throws(LatheError) {
         self.path = path

@@ -57,7 +57,7 @@ public struct SyntheticCheckpoint: Sendable {
         let sizes = [settings.vocabularySize, settings.contextLength, 4 * settings.width, settings.innerWidth]
         // The largest tensor has these sides at most; a layer has four matrices and a dozen vectors.
         let bytes = 64 * Double(settings.layerCount + 4) * Double(sizes.max()!) * Double(settings.width)
-        guard bytes <= 1e15 else {
+        guard bytes <= 1e13 else {
             throw LatheError(.unsupported, "\(source): a checkpoint of these sizes would take more than 10 TB.")
         }
     }

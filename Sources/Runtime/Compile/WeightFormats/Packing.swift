@@ -133,7 +133,7 @@ enum Packing {
             // In double precision: the square of a large float32 is beyond float32.
             for n in 0..<columns {
                 let weight = unsafe Double(row[n * slice.columnStride])
-                let difference = unsafe weight - Double(Float(quad[n * 4]) * scales[n])
+                let difference = unsafe weight - Double(quad[n * 4]) * Double(scales[n])
                 error.squaredError += difference * difference
                 error.squaredWeights += weight * weight
             }

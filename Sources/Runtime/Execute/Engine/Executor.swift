@@ -117,6 +117,7 @@ final class Executor: @unchecked Sendable {
         var read: Set<Int> = [plan.head.weight]
         for case .linear(let linear) in plan.steps { read.insert(linear.weight) }
         var regions: [UnsafeRawBufferPointer] = unsafe []
+        // By index: swift-format joins the two words of `for unsafe`.
         let parts = unsafe read.sorted().flatMap { unsafe weights[$0].parts }
         for index in unsafe parts.indices {
             let part = unsafe parts[index]

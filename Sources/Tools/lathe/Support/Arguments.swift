@@ -34,8 +34,9 @@ struct ModelArguments: ParsableArguments {
     func loadModel(showProgress: Bool = true) throws(LatheError) -> Model {
         try requireBundledModel(model)
         Interruption.willMap(model)
-        return try ModelLoading.load(path: model, weights: weights, threads: threads?.first, verify: !noVerify) {
-            progress in
+        return try ModelLoading.load(
+            path: model, weights: weights, threads: threads?.first, verify: !noVerify
+        ) { progress in
             if showProgress { ProgressBar.show(progress) }
         }
     }

@@ -30,9 +30,30 @@ enum StandardInput {
         while true {
             let count = unsafe buffer.withUnsafeMutableBytes { unsafe read(0, $0.baseAddress, $0.count) }
             if count < 0 && errno == EINTR { continue }
-            guard count >= 0 else { throw LatheError(.io, "Standard input cannot be read (error \(errno)).") }
+            guard count >= 0 else { throw LatheError(.io, "Standard input cannot be read: \(systemMessage(errno)).") }
             if count == 0 { return result }
             result += buffer[..<count]
+        }
+    }
+}
+
+private func systemMessage(_ code: Int32) -> String {
+    unsafe strerror(code).map { unsafe String(cString: $0) } ?? "error \(code)"
+}
+
+enum ProcessArguments {
+    /// The language mends arguments that are not UTF-8 without a word; a prompt must not be changed on its way.
+    static func requireUTF8() throws(LatheError) {
+        for index in 0..<Int(CommandLine.argc) {
+            guard let argument = unsafe CommandLine.unsafeArgv[index] else { continue }
+            let bytes = unsafe Array(UnsafeRawBufferPointer(start: argument, count: strlen(argument)))
+            do {
+                _ = try UTF8Span(validating: bytes.span)
+            } catch {
+                throw LatheError(
+                    .invalidRequest,
+                    "Argument \(index) is not valid UTF-8 at byte \(error.byteOffsets.lowerBound); encode it as UTF-8.")
+            }
         }
     }
 }
@@ -44,8 +65,13 @@ private func writeAll(_ text: String, to descriptor: Int32) {
         while written < bytes.count {
             let count = unsafe write(descriptor, bytes.baseAddress! + written, bytes.count - written)
             if count < 0 && errno == EINTR { continue }
-            // A reader that went away ends the program as a pipe's end does elsewhere; there is nobody left to tell.
-            guard count > 0 else { exit(1) }
+            guard count > 0 else {
+                // A reader that went away ends the program as a pipe's end does elsewhere; there is nobody left to tell.
+                if descriptor == 1 && errno != EPIPE {
+                    writeAll("lathe: Standard output cannot be written: \(systemMessage(errno)).\n", to: 2)
+                }
+                exit(1)
+            }
             written += count
         }
     }

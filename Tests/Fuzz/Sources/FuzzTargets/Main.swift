@@ -25,7 +25,7 @@ enum Main {
             print("FUZZ_TARGET must be one of \(targets.keys.sorted().joined(separator: ", "))")
             exit(64)
         }
-        chosen = target
+        unsafe chosen = target
         var count = CommandLine.argc
         var arguments = unsafe CommandLine.unsafeArgv
         let status = unsafe runDriver(&count, &arguments) { bytes, count in

@@ -1,4 +1,5 @@
 import Foundation
+
 @testable import LatheCompiler
 @testable import LatheFormat
 
@@ -34,13 +35,15 @@ enum Seeds {
         return description.serialized()
     }
 
-    /// A checkpoint in the scratch folder.
+    /// Checkpoints in the scratch folder: one without tokenizer, and beside it in `small` one of five tokens.
     static func prepare() throws {
-        let folder = scratch.path
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        let path = "\(folder)/seed.json"
-        try Data(configuration.utf8).write(to: URL(fileURLWithPath: path))
-        try SyntheticCheckpoint(named: path, isHalfPrecision: true).write(to: folder)
+        let small = configuration.replacingOccurrences(of: "259", with: "5").replacingOccurrences(of: "258", with: "4")
+        for (folder, text) in [(scratch.path, configuration), (scratch.path + "/small", small)] {
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            let path = "\(folder)/seed.json"
+            try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+            try SyntheticCheckpoint(named: path, isHalfPrecision: true).write(to: folder)
+        }
     }
 
     /// A folder of seeds for each target.
@@ -63,13 +66,17 @@ enum Seeds {
         for count in [24, 2, 5] { try writer.write(ByteView(copying: [UInt8](repeating: 1, count: count))) }
         try writer.finish()
         try put("safetensors", "small", [UInt8](try Data(contentsOf: URL(fileURLWithPath: safetensors))))
-        for (name, format, text) in [("int8", WeightFormats.int8, tokenizer), ("f32", .float32, nil)] {
-            let tokenizerPath = scratch.appendingPathComponent("tokenizer.json")
-            try? FileManager.default.removeItem(at: tokenizerPath)
-            if let text { try Data(text.utf8).write(to: tokenizerPath) }
-            let output = scratch.appendingPathComponent("\(name).lathe").path
-            _ = try Compiler(weights: format).compile(checkpoint: scratch.path, output: output)
+        try Data(tokenizer.utf8).write(to: scratch.appendingPathComponent("tokenizer.json"))
+        let small = scratch.path + "/small"
+        for (name, folder, format) in [
+            ("tokenizer", scratch.path, WeightFormats.int8), ("int8", small, .int8), ("f32", small, .float32),
+        ] {
+            let output = "\(scratch.path)/\(name).lathe"
+            _ = try Compiler(weights: format).compile(checkpoint: folder, output: output)
             try put("lathe", name, [UInt8](try Data(contentsOf: URL(fileURLWithPath: output))))
+            let model = try ModelFile.open(path: output, verify: true)
+            let graph: JSON = ["configuration": model.configuration.json, "graph": model.graph.json]
+            try put("graph", name, graph.serializedBytes())
         }
     }
 }

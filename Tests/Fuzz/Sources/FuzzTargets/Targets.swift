@@ -1,24 +1,25 @@
 import Dispatch
 import Foundation
+
 @testable import Lathe
 @testable import LatheCompiler
 @testable import LatheFormat
 
 /// Each takes any bytes and must come back: an error is fine, a trap is not.
-let targets: [String: ([UInt8]) -> Void] = [
+let targets: [String: @Sendable ([UInt8]) -> Void] = [
     "json": fuzzJSON, "safetensors": fuzzSafetensors, "lathe": fuzzLatheFile, "tokenizer": fuzzTokenizer,
-    "config": fuzzConfiguration,
+    "config": fuzzConfiguration, "graph": fuzzGraph,
 ]
 
 /// What is parsed is written and parsed again: the same value.
-private func fuzzJSON(_ bytes: [UInt8]) {
+@Sendable private func fuzzJSON(_ bytes: [UInt8]) {
     guard let value = try? JSON.parse(bytes, source: "input") else { return }
     let again = try? JSON.parse(value.serializedBytes(), source: "output")
     precondition(again == value, "a value changed on its way")
 }
 
 /// The header is read, and every tensor as numbers.
-private func fuzzSafetensors(_ bytes: [UInt8]) {
+@Sendable private func fuzzSafetensors(_ bytes: [UInt8]) {
     guard let mapped = memoryFile(bytes), let file = try? SafetensorsFile.open(mapped: mapped) else { return }
     for tensor in file.tensors {
         precondition(tensor.fileOffset + tensor.byteCount <= bytes.count)
@@ -28,7 +29,7 @@ private func fuzzSafetensors(_ bytes: [UInt8]) {
 
 /// A model file, whose header checksum is mended first: else no mutation would come further than that. What is accepted
 /// is computed with.
-private func fuzzLatheFile(_ bytes: [UInt8]) {
+@Sendable private func fuzzLatheFile(_ bytes: [UInt8]) {
     guard let mapped = memoryFile(mended(bytes)), let file = try? ModelFile.open(mapped: mapped, verify: false),
         let model = try? Model(file: file)
     else { return }
@@ -64,7 +65,7 @@ private func mended(_ bytes: [UInt8]) -> [UInt8] {
 }
 
 /// tokenizer.json, then text through the tokenizer that it describes. The text is the end of the input itself.
-private func fuzzTokenizer(_ bytes: [UInt8]) {
+@Sendable private func fuzzTokenizer(_ bytes: [UInt8]) {
     guard let json = try? JSON.parse(bytes, source: "input"), case .object(let object) = json,
         let description = try? TokenizerJSON(object, source: "input").description(),
         let tables = try? TokenizerTableBuilder(description, limit: nil).tables()
@@ -75,10 +76,33 @@ private func fuzzTokenizer(_ bytes: [UInt8]) {
 }
 
 /// config.json beside weights that do not change, up to what is decided before the first weight is read.
-private func fuzzConfiguration(_ bytes: [UInt8]) {
-    try! Data(bytes).write(to: Seeds.scratch.appendingPathComponent("config.json"))
-    guard let checkpoint = try? Checkpoint(path: Seeds.scratch.path) else { return }
-    _ = try? CompilationJob(checkpoint: checkpoint, format: .int8, threads: 1, sourceHash: nil)
+@Sendable private func fuzzConfiguration(_ bytes: [UInt8]) {
+    guard let json = try? JSON.parse(bytes, source: "input"), case .object(let object) = json else { return }
+    let checkpoint = Checkpoint(
+        path: Seeds.scratch.path, configuration: object, generationConfiguration: nil, weights: weights)
+    guard let definition = try? Architectures.define(checkpoint) else { return }
+    let graph = Graph(
+        parameters: definition.weights.map {
+            Parameter(name: $0.name, shape: $0.shape, encoding: $0.role == .matrix ? .qc8w : .rows)
+        }, values: definition.values, entryPoints: definition.entryPoints)
+    // What is defined may still be refused, but not trap.
+    _ = try? graph.validate(against: definition.configuration, source: "input")
+    _ = ModelFile.metadata(
+        configuration: definition.configuration, graph: graph, recipe: .null, tokenizer: nil)
+}
+
+private let weights = try! CheckpointWeights(folder: Seeds.scratch.path, access: .mapped)
+
+/// Configuration and graph as a `.lathe` file's header has them; then the plan that the engine makes of them.
+@Sendable private func fuzzGraph(_ bytes: [UInt8]) {
+    guard let json = try? JSON.parse(bytes, source: "input"), case .object(let object) = json,
+        let configuration = try? ModelConfiguration(json: object["configuration"] ?? .null, source: "input"),
+        let graph = try? Graph(json: object["graph"] ?? .null, source: "input"),
+        (try? graph.validate(against: configuration, source: "input")) != nil
+    else { return }
+    let again = try? Graph(json: graph.json, source: "output")
+    precondition(again == graph, "a graph changed on its way")
+    _ = graph.parameters.flatMap(\.parts).map { TensorDeclaration(name: $0.name, dtype: $0.dtype, shape: $0.shape) }
 }
 
 private func memoryFile(_ bytes: [UInt8]) -> MappedFile? {
