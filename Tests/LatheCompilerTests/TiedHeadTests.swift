@@ -57,7 +57,7 @@ import Testing
         ]
         let old = try JSON.parse(path: checkpoint.file("config.json")).object(at: "config.json")
         for (own, other) in names {
-            try checkpoint.change([other], to: try #require(old[own]))
+            try checkpoint.change([other], to: old.value(own, in: "config.json"))
             try checkpoint.change([own], to: own == "n_head" ? .null : nil)
         }
         let (_, model) = try checkpoint.convert()

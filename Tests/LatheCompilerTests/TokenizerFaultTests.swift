@@ -78,12 +78,15 @@ import Testing
         #expect(error.message.contains("/tokenizer.json: ") && error.message.contains(change.named), "\(error)")
     }
 
-    /// What a training run leaves in the file concerns its batches: texts are neither cut nor filled, and a note says so.
-    @Test(arguments: [
-        ("truncation", ["max_length": 2, "stride": 0, "strategy": "LongestFirst"] as JSON),
+    private static let leftovers: [(field: String, value: JSON)] = [
+        ("truncation", ["max_length": 2, "stride": 0, "strategy": "LongestFirst"]),
         ("padding", ["strategy": ["Fixed": 10], "pad_id": 0]),
-    ])
-    func settingsOfATrainingRunArePassedOver(field: String, value: JSON) throws {
+    ]
+
+    /// What a training run leaves in the file concerns its batches: texts are neither cut nor filled, and a note says so.
+    @Test(arguments: leftovers.indices)
+    func settingsOfATrainingRunArePassedOver(index: Int) throws {
+        let (field, value) = Self.leftovers[index]
         let folder = try TokenizerFolder(["tokenizer.json": Self.sample.replacing([field], with: value).serialized()])
         var warnings: [String] = []
         let tables = try #require(try TokenizerCompiler.compile(folder: folder.path) { warnings.append($0) })
