@@ -188,9 +188,10 @@ extension HandMadeModel {
             return inputs[0].indices.map { position in
                 (0..<heads).flatMap { head -> [Double] in
                     let columns = head * dimension..<(head + 1) * dimension
-                    let exponentials = (0...position).map { t in
-                        _exp(columns.reduce(0) { $0 + inputs[0][position][$1] * Double(scale) * inputs[1][t][$1] })
+                    let scores = (0...position).map { t in
+                        columns.reduce(0) { $0 + inputs[0][position][$1] * Double(scale) * inputs[1][t][$1] }
                     }
+                    let exponentials = scores.map { _exp($0 - scores.max()!) }
                     let sum = exponentials.reduce(0, +)
                     return columns.map { column in
                         (0...position).reduce(0) { $0 + exponentials[$1] * inputs[2][$1][column] } / sum
