@@ -19,7 +19,7 @@ enum TestModels {
         try cache.withLock { cache in
             let key = "\(name) \(weights)"
             if let model = cache[key] { return model }
-            let file = try Compiler(weights: weights).compileInMemory(checkpoint: try folder(name))
+            let file = try withFolder(name) { try Compiler(weights: weights).compileInMemory(checkpoint: $0) }
             let model = try Model(file: try ModelFile.open(mapped: file, verify: true))
             cache[key] = model
             return model
@@ -28,19 +28,20 @@ enum TestModels {
 
     private static let cache = Mutex<[String: Model]>([:])
 
-    static func folder(_ name: String) throws -> String {
+    private static func withFolder<R>(_ name: String, _ body: (String) throws -> R) throws -> R {
         switch name {
-        case "novelist": "\(package)/models/novelist"
-        case "long": try longCheckpoint.get()
-        default: "\(golden)/\(name)"
+        case "novelist": try body("\(package)/models/novelist")
+        case "long": try withLongCheckpoint(body)
+        default: try body("\(golden)/\(name)")
         }
     }
 
     /// A synthetic checkpoint whose context spans several blocks of the KV cache and the attention's split at 256, and
     /// whose sizes are no multiples of anything.
-    private static let longCheckpoint = Result {
+    private static func withLongCheckpoint<R>(_ body: (String) throws -> R) throws -> R {
         let folder = FileManager.default.temporaryDirectory.path() + "lathe-long-\(UInt64.random(in: .min ... .max))"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
         let configuration: JSON = [
             "model_type": "gpt2", "activation_function": "gelu_new", "vocab_size": 131, "n_positions": 301,
             "n_embd": 42, "n_layer": 2, "n_head": 2, "layer_norm_epsilon": 1e-5, "bos_token_id": 7,
@@ -48,7 +49,7 @@ enum TestModels {
         ]
         try Data(configuration.serializedBytes()).write(to: URL(filePath: "\(folder)/source.json"))
         try SyntheticCheckpoint(named: "\(folder)/source.json", seed: 5).write(to: folder)
-        return folder
+        return try body(folder)
     }
 
     /// A text of the model: that of its reference, or seeded ids where it has none.
