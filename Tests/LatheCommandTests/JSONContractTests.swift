@@ -115,8 +115,9 @@ import Testing
     @Test func inspectFile() async throws {
         let path = try await Fixtures.tinyFile.path
         let json = try await CommandLineTool.run("inspect", path, "--json").json()
-        #expect(json.keys == ["kind", "configuration", "recipe", "tensors", "file_bytes"])
+        #expect(json.keys == ["kind", "configuration", "recipe", "tensors", "file_bytes", "graph"])
         #expect(try json.string("kind", in: "output") == "lathe")
+        #expect(try json.object("graph", in: "output").array("parameters", in: "graph").count > 0)
         #expect(try json.object("configuration", in: "output").int("vocabulary_size", in: "c") == 101)
         let recipe = try json.object("recipe", in: "output")
         #expect(try recipe.string("weights", in: "recipe") == "int8")

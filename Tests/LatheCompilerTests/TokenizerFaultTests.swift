@@ -56,7 +56,6 @@ import Testing
         Change("post_processor", template(id: -1), "\"<x>\""),
         Change("decoder", ["type": "Metaspace"], "\"Metaspace\""),
         Change("added_tokens", [TokenizerSamples.added(7, "<x>")], "\"<x>\""),
-        Change("added_tokens", [TokenizerSamples.added(300, "<x>")], "\"<x>\""),
         Change("added_tokens", [TokenizerSamples.added(258, "<x>"), TokenizerSamples.added(258, "<y>")], "\"<y>\""),
         Change("added_tokens", [["content": "<x>"]], "\"id\""),
         Change("added_tokens", ["<x>"], "added_tokens[0]"),
@@ -94,6 +93,16 @@ import Testing
         #expect(try Tokenizer(tables: tables, source: "test").encode("abc<e>ab") == [257, 258, 256])
     }
 
+    /// As Hugging Face tokenizers: the next id behind the vocabulary, whatever the file states.
+    @Test func addedTokensGetTheNextId() throws {
+        let added = Self.sample.replacing(["added_tokens"], with: [TokenizerSamples.added(300, "<x>")])
+        let folder = try TokenizerFolder(["tokenizer.json": added.serialized()])
+        var warnings: [String] = []
+        let tables = try #require(try TokenizerCompiler.compile(folder: folder.path) { warnings.append($0) })
+        #expect(warnings.count == 1 && warnings[0].contains("\"<x>\"") && warnings[0].contains("300"), "\(warnings)")
+        #expect(try Tokenizer(tables: tables, source: "test").encode("<x>") == [258])
+    }
+
     @Test func theSampleItselfIsSound() throws {
         let tokenizer = try TokenizerFolder.tokenizer(Self.sample)
         #expect(tokenizer.encode("abc<e>ab") == [257, 258, 256])
@@ -115,7 +124,7 @@ import Testing
         let error = try TokenizerFolder.failure([
             "tokenizer.json": Self.sample.serialized(), "config.json": #"{"vocab_size": 258}"#,
         ])
-        #expect(error.message.contains("\"<e>\"") && error.message.contains("258 ids"))
+        #expect(error.message.contains("\"<e>\"") && error.message.contains("only 258"))
         let folder = try TokenizerFolder([
             "tokenizer.json": Self.sample.serialized(), "config.json": #"{"vocab_size": 259}"#,
         ])
