@@ -24,8 +24,7 @@ let package = Package(
     targets: [
         .target(
             name: "CKernels",
-            cSettings: [.define("NDEBUG", .when(configuration: .release))],
-            linkerSettings: [.linkedLibrary("omp5", .when(platforms: [.linux]))]
+            cSettings: [.define("NDEBUG", .when(configuration: .release))]
         ),
         .target(name: "LatheFormat", path: "Sources/Runtime/Format", swiftSettings: strict),
         .target(

@@ -254,7 +254,8 @@ float lathe_log(float x);  // x > 0, normal
 // MARK: - Parallel for
 
 // Calls body(context, thread, threads) once on each of `threads` threads (maybe fewer: `threads` in the call is the truth)
-// and returns when all have finished. Work is split by the body. One caller at a time, always the same thread.
+// and returns when all have finished. Work is split by the body. Each calling thread has a team of its own, which ends
+// with it; a body calls no parallel-for.
 // Every thread runs with round-to-nearest and denormals kept, whatever state it inherited.
 void lathe_parallel(size_t threads, void (*body)(void *context, size_t thread, size_t threads), void *context);
 
