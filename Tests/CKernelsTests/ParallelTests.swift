@@ -7,8 +7,8 @@ import Testing
     import Darwin
 #endif
 
-/// The parallel-for. Its callers must be one thread at a time, hence the serial suite.
-@Suite(.serialized) struct ParallelTests {
+/// The parallel-for: each calling thread has a team of its own.
+@Suite struct ParallelTests {
     private struct Region {
         var calls: UnsafeMutablePointer<Int>  // by thread index
         var threads: UnsafeMutablePointer<Int>
@@ -40,6 +40,50 @@ import Testing
                 #expect(seen[thread] == (thread < team ? team : 0))
             }
         }
+    }
+
+    /// Many callers at once, each with regions of changing sizes, with and without a pause in which the workers fall asleep.
+    @Test func callersHaveTeamsOfTheirOwn() async {
+        await withTaskGroup(of: Int.self) { group in
+            for caller in 0..<4 {
+                group.addTask {
+                    await withCheckedContinuation { continuation in
+                        // A thread that ends, so that its team is disbanded.
+                        startThread { continuation.resume(returning: Self.sumOfRegions(caller: caller)) }
+                    }
+                }
+            }
+            for await wrong in group { #expect(wrong == 0) }
+        }
+    }
+
+    /// How many regions did not run every share exactly once.
+    private static func sumOfRegions(caller: Int) -> Int {
+        let shares = UnsafeMutablePointer<Int>.allocate(capacity: 8)
+        let teams = UnsafeMutablePointer<Int>.allocate(capacity: 8)
+        defer {
+            shares.deallocate()
+            teams.deallocate()
+        }
+        var wrong = 0
+        for round in 0..<2000 {
+            shares.initialize(repeating: 0, count: 8)
+            teams.initialize(repeating: 0, count: 8)
+            let threads = 1 + (round + caller) % 5
+            var region = Region(calls: shares, threads: teams)
+            lathe_parallel(
+                threads,
+                { context, thread, threads in
+                    let region = context!.assumingMemoryBound(to: Region.self).pointee
+                    region.calls[thread] += 1
+                    region.threads[thread] = threads
+                }, &region)
+            for thread in 0..<8 where shares[thread] != (thread < teams[0] ? 1 : 0) { wrong += 1 }
+            if teams[0] != threads { wrong += 1 }
+            // Longer than the workers spin.
+            if round % 500 == 499 { usleep(3000) }
+        }
+        return wrong
     }
 
     /// What float arithmetic does on this thread now: `rounded` is 1 where the least excess is rounded off, and `tiny`
@@ -92,4 +136,21 @@ import Testing
             tiny.deallocate()
         }
     #endif
+}
+
+/// Runs `body` on a thread of its own, which then ends.
+private func startThread(_ body: @escaping @Sendable () -> Void) {
+    final class Box {
+        let body: @Sendable () -> Void
+        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+    }
+    var handle = pthread_t()
+    let result = pthread_create(
+        &handle, nil,
+        { context in
+            Unmanaged<Box>.fromOpaque(context!).takeRetainedValue().body()
+            return nil
+        }, Unmanaged.passRetained(Box(body)).toOpaque())
+    precondition(result == 0)
+    pthread_detach(handle)
 }

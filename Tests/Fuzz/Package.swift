@@ -17,7 +17,7 @@ let counted = strict + [.unsafeFlags(["-sanitize=fuzzer"])]
 let package = Package(
     name: "lathe-fuzz",
     targets: [
-        .target(name: "CKernels", linkerSettings: [.linkedLibrary("omp5", .when(platforms: [.linux]))]),
+        .target(name: "CKernels"),
         .target(name: "LatheFormat", swiftSettings: counted),
         .target(name: "LatheCompiler", dependencies: ["LatheFormat", "CKernels"], swiftSettings: counted),
         .target(name: "Lathe", dependencies: ["LatheFormat", "CKernels"], swiftSettings: counted),
