@@ -168,8 +168,11 @@ static void grow(team *t, size_t workers) {
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return;
   pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES);
-  // Signals belong to the threads of the program.
+  // Signals belong to the threads of the program, but for those that a thread brings on itself: a page of a mapped model
+  // that is no longer there must reach the program's handler.
   sigfillset(&all);
+  const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(&all, own[i]);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   while (t->workers < workers) {
     struct worker *next = &t->worker[t->workers];

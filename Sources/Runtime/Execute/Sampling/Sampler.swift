@@ -12,16 +12,13 @@ struct Sampler {
     private var seen: [Int32] = []
     private var isSeen: Set<Int32> = []
     private var penalized: [Float] = []
+    private var ranked = RankedKeys()
     private var candidates: [Candidate] = []
 
     private struct Candidate {
         var id: Int32
         var logit: Float
         var probability: Float = 0
-
-        static func precedes(_ a: Candidate, _ b: Candidate) -> Bool {
-            a.logit > b.logit || (a.logit == b.logit && a.id < b.id)
-        }
     }
 
     init(options: GenerationOptions, seed: UInt64) {
@@ -59,8 +56,6 @@ struct Sampler {
         let best = likeliest(logits)
         guard options.temperature > 0 else { return best.id }
         gather(logits, best: best.logit)
-        candidates.sort(by: Candidate.precedes)
-        truncateByRank()
 
         var total: Float = 0
         for index in candidates.indices {
@@ -87,21 +82,27 @@ struct Sampler {
         return best
     }
 
-    /// Collects the tokens that may be drawn at all, their logits relative to the best and divided by the temperature
-    /// (so that no temperature overflows; logits that become equal then stand by id, as always). exp(−87) is below 2⁻¹²⁵: such a token's share of a sum that is at
-    /// least 1 rounds to nothing, so leaving it out changes no draw and saves sorting the whole vocabulary.
+    /// Collects the tokens that may be drawn at all in their order, at most top-k of them: their logits relative to the
+    /// best and divided by the temperature (so that no temperature overflows; logits that become equal then stand by id).
+    ///
+    /// exp(−18) is below 2⁻²⁵. Added to a sum that is 1 at least it rounds to nothing, so leaving such a token out
+    /// changes no sum, and saves ordering most of the vocabulary.
     private mutating func gather(_ logits: Span<Float>, best: Float) {
-        candidates.removeAll(keepingCapacity: true)
-        let floor = best - 87 * options.temperature
+        ranked.removeAll()
+        let floor = best - 18 * options.temperature
         for index in logits.indices where logits[index] >= floor {
-            // −0 becomes +0: the order must not depend on a sign that no comparison sees.
-            let logit = (logits[index] - best) / options.temperature + 0
-            candidates.append(Candidate(id: Int32(index), logit: logit))
+            // Never above zero, so a larger magnitude is a lesser logit; and the bits of magnitudes ascend as they do.
+            let logit = (logits[index] - best) / options.temperature
+            ranked.append(rank: logit.magnitude.bitPattern, id: UInt32(index))
         }
-    }
-
-    private mutating func truncateByRank() {
-        if let topK = options.topK, topK < candidates.count { candidates.removeLast(candidates.count - topK) }
+        ranked.sort()
+        candidates.removeAll(keepingCapacity: true)
+        for key in ranked.keys.prefix(options.topK ?? .max) {
+            candidates.append(
+                Candidate(
+                    id: Int32(truncatingIfNeeded: key), logit: -Float(bitPattern: UInt32(truncatingIfNeeded: key >> 32))
+                ))
+        }
     }
 
     /// Applies top-p, then min-p, as Hugging Face orders them.
