@@ -95,7 +95,7 @@ const lathe_linear_f32_kernel *lathe_linear_f32_select(uint32_t features) {
 #define VECTOR(isa, features)                                                                                \
   {                                                                                                          \
     #isa, features, lathe_layer_norm_##isa, lathe_activate_##isa, lathe_add_##isa, lathe_log_sum_exp_##isa,  \
-        lathe_kv_store_##isa, lathe_attention_##isa, lathe_embed_qc8w_##isa,                                 \
+        lathe_greatest_##isa, lathe_kv_store_##isa, lathe_attention_##isa, lathe_embed_qc8w_##isa,           \
         lathe_embed_f32_scalar /* one gathered element at a time on every instruction set */                 \
   }
 

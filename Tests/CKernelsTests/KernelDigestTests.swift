@@ -178,6 +178,8 @@ import Testing
         result.append(("add, width \(width)", digest()))
         let sum = kernel.log_sum_exp(x.pointer(), rows * width)
         result.append(("log_sum_exp, width \(width)", GoldenDigests.digest([sum.bitPattern])))
+        result.append(
+            ("greatest, width \(width)", GoldenDigests.digest([UInt32(kernel.greatest(x.pointer(), rows * width))])))
         for isQuantized in [true, false] {
             embed(kernel, width: width, isQuantized: isQuantized, output)
             result.append(("embed_\(isQuantized ? "qc8w" : "f32"), width \(width)", digest()))

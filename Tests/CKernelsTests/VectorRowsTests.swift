@@ -167,6 +167,38 @@ import Testing
         }
     }
 
+    // MARK: - Greatest
+
+    @Test(arguments: VectorKernels.names)
+    func greatest(kernel name: String) throws {
+        let kernel = try VectorKernels.kernel(name)
+        for count in Self.widths + [255, 256, 257, 300, 50257] {
+            var generator = SeededGenerator(seed: UInt64(count))
+            let x = TestData.allCases[0].floats(count, using: &generator)
+            func expect(_ values: [Float], _ index: Int) {
+                for placement in GuardedBuffer.Placement.allCases {
+                    let buffer = GuardedBuffer(values, placement: placement)
+                    #expect(kernel.greatest(buffer.pointer(), count) == index, "\(count) values")
+                }
+            }
+            expect(x, x.firstIndex(of: x.max()!)!)
+            for place in [0, count / 2, count - 1] {
+                // Of equals the first; a zero's sign makes no difference.
+                var tied = x
+                tied[place] = 100
+                tied[count - 1] = 100
+                expect(tied, place)
+                expect((0..<count).map { $0 == place ? -0.0 : 0 }, 0)
+                for wrong: Float in [.nan, -.nan, .infinity, -.infinity] {
+                    var poisoned = x
+                    poisoned[place] = wrong
+                    expect(poisoned, count)
+                }
+            }
+            expect([Float](repeating: -.greatestFiniteMagnitude, count: count), 0)
+        }
+    }
+
     // MARK: - Log-sum-exp
 
     @Test(arguments: VectorKernels.names)

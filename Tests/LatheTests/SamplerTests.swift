@@ -30,7 +30,10 @@ import Testing
         Sampler(options: GenerationOptions(1, change), seed: seed)
     }
 
-    private func draw(_ sampler: inout Sampler, _ logits: [Float]) throws -> Int32 { try sampler.sample(logits.span) }
+    private func draw(_ sampler: inout Sampler, _ logits: [Float]) throws -> Int32 {
+        let likeliest = logits.allSatisfy(\.isFinite) ? logits.firstIndex(of: logits.max()!) : nil
+        return try sampler.sample(logits.span, likeliest: likeliest)
+    }
 
     // MARK: Greedy
 

@@ -210,6 +210,8 @@ typedef struct {
   void (*add)(const float *a, const float *b, size_t count, float *y);
   // max + log Σ exp(x − max) of count ≥ 1 values; the sum in 16 lanes.
   float (*log_sum_exp)(const float *x, size_t count);
+  // The index of the greatest of count ≥ 1 values, of equals the first; count where one is infinite or no number.
+  size_t (*greatest)(const float *x, size_t count);
   lathe_kv_store_fn kv_store;
   lathe_attention_fn attention;
   lathe_embedding_fn embed_qc8w;

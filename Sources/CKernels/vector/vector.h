@@ -12,6 +12,7 @@
   void lathe_activate_##isa(const float *x, size_t count, lathe_epilogue activation, float *y);                  \
   void lathe_add_##isa(const float *a, const float *b, size_t count, float *y);                                  \
   float lathe_log_sum_exp_##isa(const float *x, size_t count);                                                   \
+  size_t lathe_greatest_##isa(const float *x, size_t count);                                                     \
   void lathe_kv_store_##isa(                                                                                     \
       const lathe_kv_head *head, size_t first_position, size_t rows, const float *keys, size_t key_stride_bytes, \
       const float *values, size_t value_stride_bytes);                                                           \

@@ -57,6 +57,16 @@ float lathe_log_sum_exp_scalar(const float *x, size_t count) {
   return greatest + lathe_log(lathe_sum_lanes(sums));
 }
 
+size_t lathe_greatest_scalar(const float *x, size_t count) {
+  size_t greatest = 0;
+  float poison = 0;  // stays 0 as long as all are finite: 0·x is 0 then, and else no number
+  for (size_t i = 0; i < count; i++) {
+    poison += x[i] * 0.0f;
+    if (x[i] > x[greatest]) greatest = i;
+  }
+  return poison == 0 ? greatest : count;
+}
+
 // MARK: - Key-value cache
 
 static float load_element(lathe_kv_type type, const uint8_t *base, size_t index) {

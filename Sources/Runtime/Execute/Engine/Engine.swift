@@ -75,7 +75,7 @@ public final class Engine: Sendable {
             maximumRows: prefillChunk + maximumSessions,
             maximumLogitRows: max(maximumSessions, min(16, contextLength)), threads: threads.count,
             features: instructionSet.features)
-        let scheduler = Scheduler(executor: executor, prefillChunk: prefillChunk, tokenizer: model.tokenizer)
+        let scheduler = Scheduler(executor: executor, prefillChunk: prefillChunk)
         self.scheduler = scheduler
         computeThread = try ComputeThread { scheduler.run() }
     }

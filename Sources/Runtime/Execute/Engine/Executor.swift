@@ -179,6 +179,14 @@ final class Executor: @unchecked Sendable {
         precondition(index < maximumLogitRows)
         return unsafe vector.pointee.log_sum_exp(logits + index * logitsStride, configuration.vocabularySize)
     }
+
+    /// The token with the greatest logit of that row, of equals the first; nil where a logit is not finite.
+    func likeliest(_ index: Int) -> Int? {
+        precondition(index < maximumLogitRows)
+        let count = configuration.vocabularySize
+        let greatest = unsafe vector.pointee.greatest(logits + index * logitsStride, count)
+        return greatest < count ? greatest : nil
+    }
 }
 
 /// A parameter's tensors, found in the file and checked: what kernels are given.

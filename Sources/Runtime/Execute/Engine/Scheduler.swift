@@ -16,13 +16,10 @@ final class Scheduler: Sendable {
     private let wakeup = DispatchSemaphore(value: 0)
     private let executor: Executor
     private let prefillChunk: Int
-    /// Where the session's tokens become text; nil without a tokenizer.
-    private let tokenizer: Tokenizer?
 
-    init(executor: Executor, prefillChunk: Int, tokenizer: Tokenizer?) {
+    init(executor: Executor, prefillChunk: Int) {
         self.executor = executor
         self.prefillChunk = prefillChunk
-        self.tokenizer = tokenizer
     }
 
     var stepWeightBytes: Int { executor.stepWeightBytes }
@@ -118,7 +115,8 @@ final class Scheduler: Sendable {
             for (slot, item) in group.enumerated() where !item.request.isFinished {
                 executor.withLogits(slot) { logits in
                     item.request.receive(
-                        logits, at: item.index, tokenizer: tokenizer, logSumExp: { self.executor.logSumExp(slot) })
+                        logits, at: item.index, likeliest: executor.likeliest(slot),
+                        logSumExp: { self.executor.logSumExp(slot) })
                 }
             }
             start = group.endIndex

@@ -32,14 +32,12 @@ struct Sampler {
         for token in tokens where isSeen.insert(token).inserted { seen.append(token) }
     }
 
-    /// - Throws: `notFinite` if a logit is not a finite number.
-    mutating func sample(_ logits: Span<Float>) throws(LatheError) -> Int32 {
-        guard options.repetitionPenalty != 1 else {
-            try logits.requireFinite()
-            return choose(logits)
-        }
+    /// - Parameter likeliest: the index of the greatest logit, of equals the first; nil where one is not finite.
+    /// - Throws: `notFinite` for such a row.
+    mutating func sample(_ logits: Span<Float>, likeliest: Int?) throws(LatheError) -> Int32 {
+        guard let likeliest else { throw .logitNotFinite }
+        guard options.repetitionPenalty != 1 else { return choose(logits, likeliest: likeliest) }
         penalized.removeAll(keepingCapacity: true)
-        try logits.requireFinite()
         for index in logits.indices { penalized.append(logits[index]) }
         // An extreme penalty must not make a logit infinite.
         let limit = Float.greatestFiniteMagnitude
@@ -49,13 +47,14 @@ struct Sampler {
             penalized[Int(id)] = min(max(moved, -limit), limit)
         }
         let values = penalized
-        return choose(values.span)
+        var best = 0
+        for index in values.indices where values[index] > values[best] { best = index }
+        return choose(values.span, likeliest: best)
     }
 
-    private mutating func choose(_ logits: Span<Float>) -> Int32 {
-        let best = likeliest(logits)
-        guard options.temperature > 0 else { return best.id }
-        gather(logits, best: best.logit)
+    private mutating func choose(_ logits: Span<Float>, likeliest: Int) -> Int32 {
+        guard options.temperature > 0 else { return Int32(likeliest) }
+        gather(logits, best: logits[likeliest])
 
         var total: Float = 0
         for index in candidates.indices {
@@ -71,15 +70,6 @@ struct Sampler {
             if sum > target { return candidate.id }
         }
         return candidates.last!.id
-    }
-
-    /// The greatest logit, of equals the smallest id.
-    private func likeliest(_ logits: Span<Float>) -> Candidate {
-        var best = Candidate(id: 0, logit: logits[0])
-        for index in logits.indices where logits[index] > best.logit {
-            best = Candidate(id: Int32(index), logit: logits[index])
-        }
-        return best
     }
 
     /// Collects the tokens that may be drawn at all in their order, at most top-k of them: their logits relative to the
@@ -133,16 +123,9 @@ struct Sampler {
     }
 }
 
-extension Span<Float> {
-    /// - Throws: `notFinite` if a logit is an infinity or no number.
-    func requireFinite() throws(LatheError) {
-        // All exponent bits set; without an early exit, so that the loop vectorizes.
-        var found: UInt32 = 0
-        for index in indices { found |= (self[index].bitPattern & 0x7F80_0000) == 0x7F80_0000 ? 1 : 0 }
-        guard found == 0 else {
-            throw LatheError(.notFinite, "The model produced a logit that is not finite; this request cannot go on.")
-        }
-    }
+extension LatheError {
+    static let logitNotFinite = LatheError(
+        .notFinite, "The model produced a logit that is not finite; this request cannot go on.")
 }
 
 /// The `count` likeliest tokens, likeliest first, of equals the smaller id first.

@@ -30,7 +30,7 @@ class Request: @unchecked Sendable {
     func wantsLogits(afterPending offset: Int) -> Bool { offset == pending.count - 1 }
 
     /// Takes the logits that follow the `index`-th token of this request.
-    func receive(_ logits: Span<Float>, at index: Int, tokenizer: Tokenizer?, logSumExp: () -> Float) {}
+    func receive(_ logits: Span<Float>, at index: Int, likeliest: Int?, logSumExp: () -> Float) {}
 
     func advance(by count: Int) {
         timeline.advance(by: pending.prefix(count))
@@ -90,21 +90,21 @@ final class GenerationRequest: Request, @unchecked Sendable {
         super.init(timeline: timeline, tokens: tokens)
     }
 
-    override func receive(_ logits: Span<Float>, at index: Int, tokenizer: Tokenizer?, logSumExp: () -> Float) {
+    override func receive(_ logits: Span<Float>, at index: Int, likeliest: Int?, logSumExp: () -> Float) {
         let id: Int32
         do throws(LatheError) {
-            id = try sampler.sample(logits)
+            id = try sampler.sample(logits, likeliest: likeliest)
         } catch {
             return fail(error)
         }
         generated += 1
         sampler.observe(CollectionOfOne(id))
         var logProbability: Float?
-        var likeliest: [TokenLogProbability] = []
+        var top: [TokenLogProbability] = []
         if let count = options.topLogProbabilities {
             let logSumExp = logSumExp()
             logProbability = logits[Int(id)] - logSumExp
-            likeliest = likeliestTokens(logits, count: count, logSumExp: logSumExp)
+            top = likeliestTokens(logits, count: count, logSumExp: logSumExp)
         }
 
         let endsText = !options.ignoresEndOfText && endOfText.contains(id)
@@ -124,7 +124,7 @@ final class GenerationRequest: Request, @unchecked Sendable {
             if isStopped { reason = .stop } else { text += stops.finish() }
         }
         let token = GeneratedToken(
-            id: id, text: text, logProbability: logProbability, topLogProbabilities: likeliest, finishReason: reason)
+            id: id, text: text, logProbability: logProbability, topLogProbabilities: top, finishReason: reason)
         feed(id)
         if reason == nil {
             continuation.yield(token)
@@ -167,12 +167,8 @@ final class ScoringRequest: Request, @unchecked Sendable {
     /// The last token's logits predict nothing of the text; they are computed only for someone who asked for logits.
     override func wantsLogits(afterPending offset: Int) -> Bool { onLogits != nil || offset < pending.count - 1 }
 
-    override func receive(_ logits: Span<Float>, at index: Int, tokenizer: Tokenizer?, logSumExp: () -> Float) {
-        do throws(LatheError) {
-            try logits.requireFinite()
-        } catch {
-            return fail(error)
-        }
+    override func receive(_ logits: Span<Float>, at index: Int, likeliest: Int?, logSumExp: () -> Float) {
+        guard likeliest != nil else { return fail(.logitNotFinite) }
         onLogits?(index, logits)
         guard index + 1 < tokens.count else { return }
         let sum = logSumExp()
