@@ -1,4 +1,3 @@
-import FoundationEssentials
 package import LatheFormat
 
 /// Reads the tokenizer of a checkpoint folder and lays it out as flat tables.
@@ -48,22 +47,16 @@ struct TokenizerFiles {
 
     func path(_ name: String) -> String { folder.hasSuffix("/") ? folder + name : folder + "/" + name }
 
-    func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: path(name)) }
+    func exists(_ name: String) -> Bool { Files.exists(path(name)) }
 
     /// - Returns: nil if there is no such file.
     func bytes(_ name: String) throws(LatheError) -> [UInt8]? {
         guard exists(name) else { return nil }
-        let bytes = try InputFile.open(path: path(name)).readAll(maximumByteCount: Self.maximumSize).array()
-        if bytes.starts(with: "version https://git-lfs".utf8) {
-            throw LatheError(
-                .corrupt,
-                "\(path(name)) is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository.")
+        let bytes = try InputFile.open(path: path(name)).readAll(maximumByteCount: Self.maximumSize)
+        if let other = foreignFormat(bytes) {
+            throw LatheError(.corrupt, "\(path(name)) is no tokenizer file: \(other)")
         }
-        if bytes.first == UInt8(ascii: "<") {
-            throw LatheError(
-                .corrupt, "\(path(name)) looks like an HTML page saved under that name; download it again.")
-        }
-        return bytes
+        return bytes.array()
     }
 
     /// - Returns: nil if there is no such file.

@@ -27,7 +27,9 @@ public final class Session: Sendable {
     ///
     ///     for try await token in try session.generate(prompt) { print(token.text, terminator: "") }
     ///
-    /// Dropping the stream, or cancelling the task that reads it, stops the work before its next step.
+    /// Dropping the stream, or cancelling the task that reads it, stops the work before its next step. The engine does not
+    /// wait for its reader: the timeline then holds every token that was generated until that step, read or not, and the
+    /// session is busy until it has ended.
     ///
     /// - Parameter prompt: token ids; empty stands for the beginning-of-text token at the timeline's start.
     /// - Throws: `invalidRequest` before anything runs: an id outside the vocabulary, prompt and continuation longer than

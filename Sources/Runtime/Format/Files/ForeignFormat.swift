@@ -1,5 +1,5 @@
 /// What a file is that was saved in the place of another, as a sentence; nil if nothing is recognised.
-func foreignFormat(_ start: ByteView) -> String? {
+package func foreignFormat(_ start: ByteView) -> String? {
     let bytes = start.slice(offset: 0, count: min(start.count, 512)).array()
     if bytes.starts(with: "version https://git-lfs".utf8) {
         return "it is a Git LFS pointer to one. Fetch the file itself, for example by `git lfs pull`."
