@@ -8,10 +8,10 @@ FUZZ_SECONDS ?= 60
 THREADS ?= 1,2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint format bench fuzz clean
+.PHONY: help setup build demo test lint format bench bench-kernels fuzz clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install missing system packages (Debian, Ubuntu), check the Swift toolchain
 	@scripts/setup.sh
@@ -40,6 +40,12 @@ bench: build ## measure on random weights of GPT-2 small: THREADS=1,2
 	@test -f $(WORK)/gpt2/model.safetensors || $(BIN)/lathe synthesize gpt2 --dtype f16 -o $(WORK)/gpt2
 	@$(BIN)/lathe quantize $(WORK)/gpt2 -o $(WORK)/gpt2.lathe | tail -n 1
 	@$(BIN)/lathe bench --model $(WORK)/gpt2.lathe --threads $(THREADS)
+
+bench-kernels: ## time each linear kernel that this machine runs
+	@mkdir -p $(WORK)
+	@clang -O2 -DNDEBUG -ISources/CKernels/include Benchmarks/kernels/linear.c $$(find Sources/CKernels -name '*.c') \
+		-lpthread -lm -o $(WORK)/linear
+	@$(WORK)/linear
 
 fuzz: setup ## fuzz the readers of files: FUZZ_SECONDS=60 for each
 	@Tests/Fuzz/run.sh $(FUZZ_SECONDS)

@@ -1,7 +1,6 @@
 // Times every registered linear kernel that this machine runs, on the matrices of GPT-2 small.
 //
-//   linear [kernel]          build: cc -O2 -ISources/CKernels/include Benchmarks/kernels/linear.c \
-//                                     $(find Sources/CKernels -name '*.c') -lpthread -lm
+//   make bench-kernels, or linear [kernel] for one of them
 //
 // At 1 and 8 rows 256 MiB of matrices are read in turn, so that weights come from memory as in decoding; the share is
 // that of the read probe of the same bytes, taken in alternation: the median of the pairs. At 512 rows one matrix is

@@ -208,7 +208,7 @@ typedef struct {
   void (*activate)(const float *x, size_t count, lathe_epilogue activation, float *y);
   // y = a + b; y may be a or b.
   void (*add)(const float *a, const float *b, size_t count, float *y);
-  // max + log Σ exp(x − max) of count ≥ 1 values; the sum in 16 lanes.
+  // max + log Σ exp(x − max) of count ≥ 1 finite values; the sum in 16 lanes.
   float (*log_sum_exp)(const float *x, size_t count);
   // The index of the greatest of count ≥ 1 values, of equals the first; count where one is infinite or no number.
   size_t (*greatest)(const float *x, size_t count);
