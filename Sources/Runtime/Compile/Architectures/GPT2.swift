@@ -54,11 +54,12 @@ struct GPT2: Architecture {
     /// The ids under `key` that the vocabulary has. Others are common: a GPT-2 of another vocabulary is saved with
     /// Hugging Face's default of 50256 unless its author set both ids; such an id can never be sampled.
     private mutating func specialTokenIDs(_ key: String) throws(LatheError) -> [Int] {
+        let stated = try checkpoint.tokenIDs(key)
         var ids: [Int] = []
-        for id in try checkpoint.tokenIDs(key) ?? [Self.defaultSpecialTokenID] {
+        for id in stated ?? [Self.defaultSpecialTokenID] {
             if (0..<settings.vocabularySize).contains(id) {
                 ids.append(id)
-            } else if try checkpoint.tokenIDs(key) != nil {
+            } else if stated != nil {
                 warnings.append(
                     "`\(key)` \(id) is outside the vocabulary of \(settings.vocabularySize) and is left out.")
             }

@@ -19,30 +19,22 @@ enum Packing {
         let scales = AlignedBuffer(byteCount: panels * 16 * 4)
         let sums = AlignedBuffer(byteCount: panels * 16 * 4)
         let errors = AlignedBuffer(byteCount: panels * MemoryLayout<EncodingError>.stride)
-        unsafe slice.buffer.withUnsafeMutableBytes { source in
-            unsafe weights.withUnsafeMutableBytes { weights in
-                unsafe scales.withUnsafeMutableBytes { scales in
-                    unsafe sums.withUnsafeMutableBytes { sums in
-                        unsafe errors.withUnsafeMutableBytes { errors in
-                            let source = unsafe source.baseAddress!.assumingMemoryBound(to: Float.self)
-                            let weights = unsafe weights.baseAddress!.assumingMemoryBound(to: Int8.self)
-                            let scales = unsafe scales.baseAddress!.assumingMemoryBound(to: Float.self)
-                            let sums = unsafe sums.baseAddress!.assumingMemoryBound(to: Int32.self)
-                            let errors = unsafe errors.baseAddress!.assumingMemoryBound(to: EncodingError.self)
-                            parallelFor(panels, threads: threads) { panel in
-                                let columns = min(16, slice.columns - panel * 16)
-                                let base = unsafe source + panel * 16 * slice.columnStride
-                                let packed = unsafe weights + panel * panelBytes
-                                unsafe lathe_pack_qc8w(
-                                    base, slice.columnStride * 4, slice.depthStride * 4, columns, slice.depth,
-                                    packed, scales + panel * 16, sums + panel * 16)
-                                unsafe errors[panel] = encodingError(
-                                    of: slice, base: base, columns: columns, packed: packed,
-                                    scales: scales + panel * 16)
-                            }
-                        }
-                    }
-                }
+        withExtendedLifetime((slice.buffer, weights, scales, sums, errors)) {
+            let source = unsafe slice.buffer.elements(of: Float.self)
+            let packed = unsafe weights.elements(of: Int8.self)
+            let packedScales = unsafe scales.elements(of: Float.self)
+            let packedSums = unsafe sums.elements(of: Int32.self)
+            let panelErrors = unsafe errors.elements(of: EncodingError.self)
+            parallelFor(panels, threads: threads) { panel in
+                let columns = min(16, slice.columns - panel * 16)
+                let base = unsafe source + panel * 16 * slice.columnStride
+                let packed = unsafe packed + panel * panelBytes
+                let scales = unsafe packedScales + panel * 16
+                unsafe lathe_pack_qc8w(
+                    base, slice.columnStride * 4, slice.depthStride * 4, columns, slice.depth, packed, scales,
+                    packedSums + panel * 16)
+                unsafe panelErrors[panel] = encodingError(
+                    of: slice, base: base, columns: columns, packed: packed, scales: scales)
             }
         }
         var error = EncodingError()
@@ -58,15 +50,13 @@ enum Packing {
         let panels = slice.columns.roundedUp(to: 16) / 16
         let panelBytes = 16 * slice.depth * 4
         let packed = AlignedBuffer(byteCount: panels * panelBytes)
-        unsafe slice.buffer.withUnsafeMutableBytes { source in
-            unsafe packed.withUnsafeMutableBytes { packed in
-                let source = unsafe source.baseAddress!.assumingMemoryBound(to: Float.self)
-                let packed = unsafe packed.baseAddress!.assumingMemoryBound(to: Float.self)
-                parallelFor(panels, threads: threads) { panel in
-                    unsafe lathe_pack_f32(
-                        source + panel * 16 * slice.columnStride, slice.columnStride * 4, slice.depthStride * 4,
-                        min(16, slice.columns - panel * 16), slice.depth, packed + panel * 16 * slice.depth)
-                }
+        withExtendedLifetime((slice.buffer, packed)) {
+            let source = unsafe slice.buffer.elements(of: Float.self)
+            let target = unsafe packed.elements(of: Float.self)
+            parallelFor(panels, threads: threads) { panel in
+                unsafe lathe_pack_f32(
+                    source + panel * 16 * slice.columnStride, slice.columnStride * 4, slice.depthStride * 4,
+                    min(16, slice.columns - panel * 16), slice.depth, target + panel * 16 * slice.depth)
             }
         }
         return packed
@@ -104,16 +94,7 @@ enum Packing {
 
     /// Weights that are not finite have no place in a model: they would poison every logit.
     private static func requireFinite(_ slice: MatrixReader.Slice) throws(LatheError) {
-        let count = slice.columns * slice.depth
-        let bad: Int? = unsafe slice.buffer.withUnsafeMutableBytes { bytes in
-            let values = unsafe bytes.baseAddress!.assumingMemoryBound(to: UInt32.self)
-            // All exponent bits set: infinity or NaN. Without an early exit, so that the loop vectorizes.
-            var found: UInt32 = 0
-            for index in 0..<count { unsafe found |= (values[index] & 0x7F80_0000) == 0x7F80_0000 ? 1 : 0 }
-            guard found != 0 else { return nil }
-            return (0..<count).first { unsafe values[$0] & 0x7F80_0000 == 0x7F80_0000 }
-        }
-        if let bad {
+        if let bad = slice.buffer.view.firstNotFinite {
             throw LatheError(
                 .notFinite,
                 "\(quoted(slice.source.entry.file.path)): the tensor \(quoted(slice.source.entry.tensor.name)) holds a "

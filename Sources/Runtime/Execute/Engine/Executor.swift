@@ -84,9 +84,7 @@ final class Executor: @unchecked Sendable {
         func allocate<T>(_ type: T.Type, _ count: Int) throws(LatheError) -> UnsafeMutablePointer<T> {
             let buffer = try engineBuffer(MemoryLayout<T>.stride, count, for: "the activations of \(maximumRows) rows")
             storage.append(buffer)
-            return unsafe buffer.withUnsafeMutableBytes {
-                unsafe $0.baseAddress!.bindMemory(to: T.self, capacity: count)
-            }
+            return unsafe buffer.elements(of: type)
         }
         unsafe buffers = try plan.bufferWidths.map { width throws(LatheError) in
             let stride = width.roundedUp(to: 16)

@@ -59,7 +59,7 @@ final class KeyValueCache {
         self.layout = layout
         self.blockCount = blockCount
         storage = try engineBuffer(layout.blockBytes, blockCount, for: "the keys and values of all sessions")
-        unsafe base = storage.withUnsafeMutableBytes { unsafe $0.baseAddress!.assumingMemoryBound(to: UInt8.self) }
+        unsafe base = storage.elements(of: UInt8.self)
         free = Array((0..<blockCount).reversed())
     }
 
@@ -87,17 +87,13 @@ final class BlockTable {
 
     init(capacity: Int) {
         addresses = AlignedBuffer(byteCount: capacity * MemoryLayout<UInt>.stride)
-        unsafe pointer = addresses.withUnsafeMutableBytes {
-            unsafe UnsafePointer($0.baseAddress!.assumingMemoryBound(to: UnsafeMutablePointer<UInt8>?.self))
-        }
+        unsafe pointer = UnsafePointer(addresses.elements(of: UnsafeMutablePointer<UInt8>?.self))
         blocks.reserveCapacity(capacity)
     }
 
     @unsafe
     fileprivate func append(_ block: Int, address: UnsafeMutablePointer<UInt8>) {
-        unsafe addresses.withUnsafeMutableBytes { bytes in
-            unsafe bytes.assumingMemoryBound(to: UnsafeMutablePointer<UInt8>?.self)[blocks.count] = unsafe address
-        }
+        unsafe addresses.elements(of: UnsafeMutablePointer<UInt8>?.self)[blocks.count] = unsafe address
         blocks.append(block)
     }
 

@@ -106,18 +106,7 @@ package final class ModelFile: Sendable {
     }
 
     private func requireFinite(_ parameter: Parameter) throws(LatheError) {
-        let values = try bytes(of: parameter.parts[0])
-        let bad = values.withSpan(of: UInt32.self) { words in
-            // All exponent bits set: an infinity or no number. In pieces, so that the inner loop has no exit.
-            for start in stride(from: 0, to: words.count, by: 4096) {
-                let piece = words.extracting(start..<min(start + 4096, words.count))
-                var found = false
-                for index in piece.indices { found = found || piece[index] & 0x7F80_0000 == 0x7F80_0000 }
-                if found { return piece.indices.first { piece[$0] & 0x7F80_0000 == 0x7F80_0000 }.map { start + $0 } }
-            }
-            return Int?.none
-        }
-        if let bad {
+        if let bad = try bytes(of: parameter.parts[0]).firstNotFinite {
             throw LatheError(.corrupt, "\(path): `\(parameter.name)` holds a value that is not finite at \(bad).")
         }
     }

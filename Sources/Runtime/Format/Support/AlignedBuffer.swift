@@ -56,6 +56,12 @@ package final class AlignedBuffer: @unchecked Sendable {
 
     package var view: ByteView { unsafe ByteView(owner: self, base: UnsafeRawPointer(base), count: byteCount) }
 
+    /// The memory as elements of `type`. The address is good while the buffer lives, for which the caller answers.
+    @unsafe
+    package func elements<T>(of type: T.Type) -> UnsafeMutablePointer<T> {
+        unsafe base.bindMemory(to: T.self, capacity: byteCount / MemoryLayout<T>.stride)
+    }
+
     package func withUnsafeMutableBytes<R, E: Error>(
         _ body: (UnsafeMutableRawBufferPointer) throws(E) -> R
     ) throws(E) -> R {

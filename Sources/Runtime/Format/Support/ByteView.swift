@@ -87,8 +87,21 @@ package struct ByteView: @unchecked Sendable {
         return unsafe memcmp(base, other.base, count) == 0
     }
 
-    package func withBytes<R, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {
-        try unsafe body(RawSpan(_unsafeStart: base, byteCount: count))
+    /// The index of the first float32 that is an infinity or no number; nil if all are finite. Traps if the view is not
+    /// aligned for them.
+    package var firstNotFinite: Int? {
+        // All exponent bits set.
+        func isNotFinite(_ word: UInt32) -> Bool { word & 0x7F80_0000 == 0x7F80_0000 }
+        return withSpan(of: UInt32.self) { words in
+            // In pieces, so that the inner loop has no exit and vectorizes.
+            for start in stride(from: 0, to: words.count, by: 4096) {
+                let piece = words.extracting(start..<min(start + 4096, words.count))
+                var found = false
+                for index in piece.indices { found = found || isNotFinite(piece[index]) }
+                if found { return piece.indices.first { isNotFinite(piece[$0]) }.map { start + $0 } }
+            }
+            return nil
+        }
     }
 
     package func withUnsafeBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
