@@ -65,11 +65,12 @@ struct ReferenceTests {
         #expect(weights[0].name == "h.0.attn.c_attn.weight" && weights[0].bias == "h.0.attn.c_attn.bias")
         var seen: [Reference.LinearWeight] = []
         var fractions: [Double] = []
-        _ = try reference.run([[1, 2, 0], [2]], progress: { fractions.append($0) }) { layer in
+        let look: (Reference.LinearInput) throws(LatheError) -> Reference.LinearReplacement? = { layer in
             #expect(layer.input.rows == 4 && layer.input.columns == layer.weight.shape[1])
             seen.append(layer.weight)
             return nil
         }
+        _ = try reference.run([[1, 2, 0], [2]], progress: { fractions.append($0) }, onLinear: look)
         #expect(seen == weights)
         #expect(fractions == fractions.sorted() && fractions.last == 1)
     }
