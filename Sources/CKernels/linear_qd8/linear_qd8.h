@@ -21,6 +21,11 @@ void lathe_linear_qd8_qc8w_avx512vnni(const lathe_linear_qd8 *operation, size_t 
 void lathe_linear_qd8_qc8w_amx(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 #endif
 
+void lathe_linear_qd8_qc8w_sparse_scalar(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+void lathe_linear_qd8_qc4w_sparse_scalar(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+
 void lathe_expand_qc8w_scalar(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+void lathe_expand_qc8w_sparse_scalar(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+void lathe_expand_qc4w_sparse_scalar(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
 
 #endif
