@@ -13,16 +13,16 @@
 static size_t decode_pair(const uint64_t masks[2], const uint8_t *packed, int8_t q[2][64]) {
   memset(q, 0, 2 * 64);
   size_t j = 0;
-  for (uint64_t mask = masks[0]; mask; j++) q[0][lathe_take_lowest_bit(&mask)] = lathe_low_nibble(packed[j]);
+  for (uint64_t mask = masks[0]; mask; j++) q[0][lathe_take_lowest_bit(&mask)] = (int8_t)lathe_nibble(packed[j]);
   j = 0;
-  for (uint64_t mask = masks[1]; mask; j++) q[1][lathe_take_lowest_bit(&mask)] = lathe_high_nibble(packed[j]);
+  for (uint64_t mask = masks[1]; mask; j++) q[1][lathe_take_lowest_bit(&mask)] = (int8_t)lathe_nibble(packed[j] >> 4);
   return lathe_sparse_pair_bytes(masks[0], masks[1]);
 }
 
 // The multipliers of the sixteen columns of `panel` at vector v, which holds k = 4v ….
 static const int8_t *multipliers_of(const lathe_weights *weights, size_t panel, size_t v) {
-  const size_t group = panel * lathe_qc4w_groups(weights) + v * 4 / weights->group_size;
-  return weights->multipliers + group * LATHE_PANEL_COLUMNS;
+  const size_t group = v * 4 / weights->group_size;
+  return weights->multipliers + panel * lathe_qc4w_panel_multipliers(weights) + group * LATHE_PANEL_COLUMNS;
 }
 
 void lathe_linear_qd8_qc4w_sparse_scalar(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
@@ -31,7 +31,7 @@ void lathe_linear_qd8_qc4w_sparse_scalar(const lathe_linear_qd8 *operation, size
   for (size_t panel = panel_begin; panel < panel_end; panel++) {
     const uint64_t *masks = lathe_sparse_masks(weights, panel);
     for (size_t row = 0; row < operation->rows; row++) {
-      const uint8_t *activations = lathe_qd8_activations(operation, row);
+      const uint8_t *activations = (const uint8_t *)operation->activations + row * operation->activation_stride_bytes;
       const uint8_t *next = lathe_sparse_values(weights, panel);
       uint32_t sums[LATHE_PANEL_COLUMNS] = {0};
       for (size_t v = 0; v < vectors; v += 2, activations += 8) {
@@ -43,7 +43,7 @@ void lathe_linear_qd8_qc4w_sparse_scalar(const lathe_linear_qd8 *operation, size
           sums[b / 4] += (uint32_t)(products * m[b / 4]);
         }
       }
-      lathe_qd8_finish_scalar(operation, row, panel, sums);
+      lathe_qd8_finish_row_scalar(operation, row, panel, sums);
     }
   }
 }

@@ -26,8 +26,10 @@ void lathe_linear_qd8_qc8w_scalar(const lathe_linear_qd8 *operation, size_t pane
     const int8_t *values = (const int8_t *)weights->values + panel * lathe_qc8w_panel_bytes(weights->depth);
     for (size_t row = 0; row < operation->rows; row++) {
       uint32_t sums[LATHE_PANEL_COLUMNS];
-      accumulate_panel(lathe_qd8_activations(operation, row), values, padded_depth, sums);
-      lathe_qd8_finish_scalar(operation, row, panel, sums);
+      accumulate_panel(
+          (const uint8_t *)operation->activations + row * operation->activation_stride_bytes, values, padded_depth,
+          sums);
+      lathe_qd8_finish_row_scalar(operation, row, panel, sums);
     }
   }
 }

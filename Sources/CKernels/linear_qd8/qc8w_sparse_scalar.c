@@ -15,7 +15,7 @@ void lathe_linear_qd8_qc8w_sparse_scalar(const lathe_linear_qd8 *operation, size
   for (size_t panel = panel_begin; panel < panel_end; panel++) {
     const uint64_t *masks = lathe_sparse_masks(weights, panel);
     for (size_t row = 0; row < operation->rows; row++) {
-      const uint8_t *q = lathe_qd8_activations(operation, row);
+      const uint8_t *q = (const uint8_t *)operation->activations + row * operation->activation_stride_bytes;
       const int8_t *next = (const int8_t *)lathe_sparse_values(weights, panel);
       uint32_t sums[LATHE_PANEL_COLUMNS] = {0};
       for (size_t v = 0; v < vectors; v++) {
@@ -24,7 +24,7 @@ void lathe_linear_qd8_qc8w_sparse_scalar(const lathe_linear_qd8 *operation, size
           sums[bit / 4] += (uint32_t)(q[v * 4 + bit % 4] * *next++);
         }
       }
-      lathe_qd8_finish_scalar(operation, row, panel, sums);
+      lathe_qd8_finish_row_scalar(operation, row, panel, sums);
     }
   }
 }

@@ -22,22 +22,12 @@ static inline size_t lathe_sparse_pair_bytes(uint64_t first, uint64_t second) {
   return a > b ? a : b;
 }
 
-// A two's-complement nibble.
-static inline int8_t lathe_low_nibble(uint8_t byte) { return (int8_t)(((byte & 15) ^ 8) - 8); }
-static inline int8_t lathe_high_nibble(uint8_t byte) { return lathe_low_nibble(byte >> 4); }
-
 // Where a panel begins.
 static inline const uint8_t *lathe_sparse_values(const lathe_weights *weights, size_t panel) {
   return (const uint8_t *)weights->values + weights->starts[panel];
 }
 static inline const uint64_t *lathe_sparse_masks(const lathe_weights *weights, size_t panel) {
   return weights->masks + panel * lathe_sparse_vectors(weights->depth);
-}
-
-// Groups of k that share a multiplier: a panel's multipliers are [groups][16].
-static inline size_t lathe_qc4w_groups(const lathe_weights *weights) {
-  const size_t padded_depth = lathe_round_up(weights->depth, LATHE_DEPTH_BLOCK);
-  return (padded_depth + weights->group_size - 1) / weights->group_size;
 }
 
 #endif

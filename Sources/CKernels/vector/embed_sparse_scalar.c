@@ -1,4 +1,4 @@
-// Embedding out of sparse tables, on every instruction set: one row touches a byte here and there.
+// Embedding out of sparse tables, on every instruction set: a row of the table is a few bytes here and there.
 #pragma clang fp contract(off)
 #ifdef __FAST_MATH__
 #error "Lathe's results are defined by IEEE arithmetic: compile without -ffast-math."
@@ -34,7 +34,7 @@ static inline const float *position_row(const lathe_embedding *op, size_t i) {
   return lathe_row(op->position_table, (size_t)op->positions[i], op->position_stride_bytes);
 }
 
-void lathe_embed_qc8w_sparse(const lathe_embedding *operation) {
+void lathe_embed_qc8w_sparse_scalar(const lathe_embedding *operation) {
   const lathe_weights *weights = operation->weights;
   for (size_t i = 0; i < operation->rows; i++) {
     const size_t n = (size_t)operation->ids[i], panel = n / LATHE_PANEL_COLUMNS;
@@ -53,14 +53,13 @@ void lathe_embed_qc8w_sparse(const lathe_embedding *operation) {
   }
 }
 
-void lathe_embed_qc4w_sparse(const lathe_embedding *operation) {
+void lathe_embed_qc4w_sparse_scalar(const lathe_embedding *operation) {
   const lathe_weights *weights = operation->weights;
-  const size_t groups = lathe_qc4w_groups(weights);
   for (size_t i = 0; i < operation->rows; i++) {
     const size_t n = (size_t)operation->ids[i], panel = n / LATHE_PANEL_COLUMNS;
     const uint64_t *masks = lathe_sparse_masks(weights, panel);
     const uint8_t *next = lathe_sparse_values(weights, panel);
-    const int8_t *multipliers = weights->multipliers + panel * groups * LATHE_PANEL_COLUMNS + n % LATHE_PANEL_COLUMNS;
+    const int8_t *multipliers = weights->multipliers + panel * lathe_qc4w_panel_multipliers(weights) + n % LATHE_PANEL_COLUMNS;
     const float *position = position_row(operation, i);
     float *output = lathe_row_mutable(operation->output, i, operation->output_stride_bytes);
     for (size_t k = 0; k < operation->width; k += 4) {
@@ -69,8 +68,7 @@ void lathe_embed_qc4w_sparse(const lathe_embedding *operation) {
       row_bits row = bits_of_row(masks[k / 4], n);
       int32_t w[4] = {0};
       for (const uint8_t *value = next + row.before; row.bits; value++) {
-        const int8_t q = second ? lathe_high_nibble(*value) : lathe_low_nibble(*value);
-        w[lathe_take_lowest_bit(&row.bits)] = q * m;
+        w[lathe_take_lowest_bit(&row.bits)] = lathe_nibble(second ? *value >> 4 : *value) * m;
       }
       write_four(w, weights->scales[n], position, k, operation->width, output);
       if (second) next += lathe_sparse_pair_bytes(masks[k / 4 - 1], masks[k / 4]);
