@@ -250,7 +250,7 @@ struct BoundParameter {
         unsafe self.views = views
         let addresses = unsafe views.map { view in unsafe view.withUnsafeBytes { $0.baseAddress! } }
         unsafe base = addresses[0]
-        let description = AlignedBuffer(byteCount: MemoryLayout<lathe_weights>.stride)
+        let description = unsafe AlignedBuffer(byteCount: MemoryLayout<lathe_weights>.stride)
         unsafe self.description = description
         unsafe quantized =
             parameter.encoding.quantized.map { panels in
