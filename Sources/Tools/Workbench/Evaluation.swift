@@ -42,6 +42,28 @@ public struct EvaluationComparison: Sendable {
     public let worstDivergence: Double
 }
 
+extension EvaluationComparison {
+    /// - Parameter tokens: where in the text each of `divergences` stands.
+    init(_ divergences: [Divergence], tokens: [Int]) {
+        let count = Double(divergences.count)
+        func mean(_ value: (Divergence) -> Double) -> Double { divergences.reduce(0) { $0 + value($1) } / count }
+        let mean = (
+            loss: mean(\.referenceLoss), divergence: mean(\.nats),
+            square: mean { ($0.referenceProbability - $0.modelProbability) * ($0.referenceProbability - $0.modelProbability) }
+        )
+        // The first of equals.
+        let worst = divergences.indices.max {
+            divergences[$0].nats < divergences[$1].nats || divergences[$0].nats == divergences[$1].nats && $0 > $1
+        }!
+        perplexity = exp(mean.loss)
+        meanDivergence = mean.divergence
+        top1Agreement = Double(divergences.count { $0.agrees }) / count
+        rmsProbabilityDifference = mean.square.squareRoot()
+        worstToken = tokens[worst]
+        worstDivergence = divergences[worst].nats
+    }
+}
+
 /// Measures a model on a text, many windows in flight in one engine.
 public struct Evaluation: Sendable {
     public var windows: EvaluationWindows
@@ -53,21 +75,63 @@ public struct Evaluation: Sendable {
         self.options = options
     }
 
-    /// - Parameter progress: the fraction done, now and then.
-    /// - Throws: `notFinite` where a logit is not finite.
+    /// - Parameters:
+    ///   - reference: what to compare with; nil: nothing.
+    ///   - progress: called with the fraction done, now and then.
+    /// - Throws: `notFinite` where a logit is not finite; `invalidRequest` where model and reference do not match.
     public func measure(
-        _ model: Model, on text: EvaluationText, progress: (Double) -> Void = { _ in }
+        _ model: Model, on text: EvaluationText, against reference: EvaluationReference? = nil,
+        progress: (Double) -> Void = { _ in }
     ) async throws -> EvaluationResult {
+        try reference?.check(model, text, windows)
         let engine = try makeEngine(model)
-        let windows = windows.windows(ofTokens: text.tokens.count)
+        let all = windows.windows(ofTokens: text.tokens.count)
+        var losses: [[Double]] = []
+        var comparison: EvaluationComparison?
+        if let reference {
+            var divergences: [Divergence] = []
+            var rest = all[...]
+            while !rest.isEmpty {
+                let part = rest.prefix(reference.passCount(rest))
+                rest = rest.dropFirst(part.count)
+                func report(_ fraction: Double) {
+                    progress((Double(part.startIndex) + fraction * Double(part.count)) / Double(all.count))
+                }
+                // Reference and engine take about the same time.
+                let hidden = try reference.hidden(part, of: text) { report($0 / 2) }
+                for (index, window) in part.enumerated() {
+                    let tokens = Array(text.tokens[window.countedTokens])
+                    let logits = try RecordedLogits(
+                        firstRow: window.firstCounted - 1, rows: tokens.count,
+                        vocabularySize: model.configuration.vocabularySize)
+                    losses += try await score([window][...], of: text, by: engine, onLogits: logits.receive)
+                    divergences += try await reference.compare(hidden[index], logits, tokens: tokens)
+                    report(0.5 + 0.5 * Double(index + 1) / Double(part.count))
+                }
+            }
+            comparison = EvaluationComparison(divergences, tokens: all.flatMap { $0.countedTokens })
+        } else {
+            losses = try await score(all[...], of: text, by: engine, progress: progress)
+        }
+        return try result(
+            losses.flatMap { $0 }, coveredBytes: try text.byteCount(of: all.map(\.countedTokens)),
+            comparison: comparison)
+    }
+
+    /// −log p of each window's counted tokens.
+    private func score(
+        _ windows: ArraySlice<EvaluationWindow>, of text: EvaluationText, by engine: Engine,
+        onLogits: (@Sendable (Int, Span<Float>) -> Void)? = nil, progress: (Double) -> Void = { _ in }
+    ) async throws -> [[Double]] {
         var losses: [[Double]] = Array(repeating: [], count: windows.count)
         var done = 0
         try await withThrowingTaskGroup(of: (Int, [Double]).self) { group in
             func start(_ index: Int) {
-                let window = windows[index]
+                let window = windows[windows.startIndex + index]
                 let tokens = Array(text.tokens[window.tokens])
                 group.addTask {
-                    let scores = try await engine.makeSession().score(tokens, .from(window.firstCounted))
+                    let scores = try await engine.makeSession().score(
+                        tokens, .from(window.firstCounted), onLogits: onLogits)
                     return (index, try Self.losses(scores, of: window))
                 }
             }
@@ -84,8 +148,7 @@ public struct Evaluation: Sendable {
                 }
             }
         }
-        return try result(
-            losses.flatMap { $0 }, coveredBytes: try text.byteCount(of: windows.map(\.countedTokens)), comparison: nil)
+        return losses
     }
 
     /// Enough windows that a whole chunk is always there to be fed, however short they are.

@@ -2,22 +2,31 @@ package import LatheFormat
 
 extension EvaluationResult {
     /// As `lathe evaluate --json` prints it.
-    package var json: JSONObject {
+    ///
+    /// - Parameter excerpt: the text around a token.
+    package func json(excerpt: (Int) -> String) -> JSONObject {
         JSONObject([
             ("perplexity", .number(perplexity)), ("standard_error", .number(standardError)), ("tokens", .number(tokens)),
             ("bits_per_byte", .number(bitsPerByte)), ("window", .number(window)), ("stride", .number(stride)),
-            ("reference", comparison.map { .object($0.json) } ?? .null),
+            ("reference", comparison.map { .object($0.json(excerpt: excerpt)) } ?? .null),
         ])
     }
 }
 
 extension EvaluationComparison {
-    package var json: JSONObject {
+    package func json(excerpt: (Int) -> String) -> JSONObject {
         JSONObject([
             ("perplexity", .number(perplexity)), ("mean_kl", .number(meanDivergence)),
             ("top1_agreement", .number(top1Agreement)),
             ("rms_probability_difference", .number(rmsProbabilityDifference)),
-            ("worst_token", .number(worstToken)), ("worst_kl", .number(worstDivergence)),
+            (
+                "worst",
+                .object(
+                    JSONObject([
+                        ("token", .number(worstToken)), ("kl", .number(worstDivergence)),
+                        ("text", .string(excerpt(worstToken))),
+                    ]))
+            ),
         ])
     }
 }

@@ -4,7 +4,7 @@ public import LatheFormat
 /// A text as a model reads it.
 public struct EvaluationText: Sendable {
     public let tokens: [Int32]
-    public let byteCount: Int
+    private let bytes: [UInt8]
     private let tokenizer: Tokenizer
 
     /// - Parameter source: the text's file, for messages.
@@ -23,9 +23,12 @@ public struct EvaluationText: Sendable {
                 of 2 tokens at least is needed.
                 """)
         }
-        byteCount = bytes.count
+        self.bytes = bytes
         self.tokenizer = tokenizer
     }
+
+    /// The tokens into which another tokenizer cuts the text.
+    package func tokens(by other: Tokenizer) throws(LatheError) -> [Int32] { try other.encode(bytes: bytes) }
 
     /// Bytes that some of the tokens stand for.
     package func byteCount(of ranges: [Range<Int>]) throws(LatheError) -> Int {
