@@ -55,6 +55,7 @@ static const lathe_linear_qd8_kernel linear_qd8_kernels[] = {
     LINEAR_QD8(
         qc8w, LATHE_QC8W, amx, AVX512 | LATHE_CPU_AVX512VNNI | LATHE_CPU_AMX_INT8, LATHE_ACTIVATIONS_U8, 8, ANY),
 #endif
+    LINEAR_QD8(qc4w, LATHE_QC4W, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
 };
 
 const lathe_linear_qd8_kernel *lathe_linear_qd8_kernels(size_t *count) {
@@ -64,6 +65,7 @@ const lathe_linear_qd8_kernel *lathe_linear_qd8_kernels(size_t *count) {
 
 static const lathe_expand_kernel expand_kernels[] = {
     {"scalar", LATHE_QC8W, 0, lathe_expand_qc8w_scalar},
+    {"scalar", LATHE_QC4W, 0, lathe_expand_qc4w_scalar},
 };
 
 const lathe_expand_kernel *lathe_expand_kernels(size_t *count) {
@@ -133,7 +135,8 @@ const lathe_linear_f32_kernel *lathe_linear_f32_select(uint32_t features) {
 #define VECTOR(isa, features)                                                                                \
   {                                                                                                          \
     #isa, features, lathe_layer_norm_##isa, lathe_activate_##isa, lathe_add_##isa, lathe_log_sum_exp_##isa,  \
-        lathe_greatest_##isa, lathe_kv_store_##isa, lathe_attention_##isa, {lathe_embed_qc8w_##isa},         \
+        lathe_greatest_##isa, lathe_kv_store_##isa, lathe_attention_##isa,                                       \
+        {[LATHE_QC8W] = lathe_embed_qc8w_##isa, [LATHE_QC4W] = lathe_embed_qc4w_scalar},                     \
         lathe_embed_f32_scalar /* one gathered element at a time on every instruction set */                 \
   }
 
