@@ -146,7 +146,7 @@ package final class Reference {
     ///   reading the checkpoint or `onLinear` throws.
     package func run(
         _ windows: [[Int32]], progress: (Double) -> Void = { _ in },
-        onLinear: (LinearInput) throws(LatheError) -> LinearReplacement? = { _ in nil }
+        onLinear: (LinearInput) throws(LatheError) -> LinearReplacement?
     ) throws(LatheError) -> FloatMatrix {
         try check(windows)
         head = nil
@@ -172,6 +172,11 @@ package final class Reference {
         }
         progress(1)
         return hidden
+    }
+
+    /// The checkpoint as it is: `run` without replacements.
+    package func run(_ windows: [[Int32]]) throws(LatheError) -> FloatMatrix {
+        try run(windows) { _ in nil }
     }
 
     private func run(
