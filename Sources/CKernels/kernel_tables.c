@@ -11,6 +11,7 @@
 #define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
 #define AVX2 LATHE_CPU_AVX2
 #define AVX512 (LATHE_CPU_AVX2 | LATHE_CPU_AVX512)
+#define AVX512VBMI2 (AVX512 | LATHE_CPU_AVX512VNNI | LATHE_CPU_AVX512VBMI2)
 
 static bool can_run(uint32_t needed, uint32_t features) { return (needed & ~features) == 0; }
 
@@ -56,7 +57,15 @@ static const lathe_linear_qd8_kernel linear_qd8_kernels[] = {
         qc8w, LATHE_QC8W, amx, AVX512 | LATHE_CPU_AVX512VNNI | LATHE_CPU_AMX_INT8, LATHE_ACTIVATIONS_U8, 8, ANY),
 #endif
     LINEAR_QD8(qc4w, LATHE_QC4W, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
+#if defined(__x86_64__)
+    LINEAR_QD8(qc4w, LATHE_QC4W, avx2, AVX2, LATHE_ACTIVATIONS_U8, 1, ANY),
+    LINEAR_QD8(qc4w, LATHE_QC4W, avxvnni, AVX2 | LATHE_CPU_AVXVNNI, LATHE_ACTIVATIONS_U8, 1, 8),
+    LINEAR_QD8(qc4w, LATHE_QC4W, avx512vnni, AVX512 | LATHE_CPU_AVX512VNNI, LATHE_ACTIVATIONS_U8, 1, 8),
+#endif
     LINEAR_QD8(qc8w_sparse, LATHE_QC8W_SPARSE, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
+#if defined(__x86_64__)
+    LINEAR_QD8(qc8w_sparse, LATHE_QC8W_SPARSE, avx512vbmi2, AVX512VBMI2, LATHE_ACTIVATIONS_U8, 1, 8),
+#endif
     LINEAR_QD8(qc4w_sparse, LATHE_QC4W_SPARSE, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
 };
 
@@ -68,7 +77,14 @@ const lathe_linear_qd8_kernel *lathe_linear_qd8_kernels(size_t *count) {
 static const lathe_expand_kernel expand_kernels[] = {
     {"scalar", LATHE_QC8W, 0, lathe_expand_qc8w_scalar},
     {"scalar", LATHE_QC4W, 0, lathe_expand_qc4w_scalar},
+#if defined(__x86_64__)
+    {"avx2", LATHE_QC4W, AVX2, lathe_expand_qc4w_avx2},
+    {"avx512", LATHE_QC4W, AVX512, lathe_expand_qc4w_avx512},
+#endif
     {"scalar", LATHE_QC8W_SPARSE, 0, lathe_expand_qc8w_sparse_scalar},
+#if defined(__x86_64__)
+    {"avx512vbmi2", LATHE_QC8W_SPARSE, AVX512VBMI2, lathe_expand_qc8w_sparse_avx512vbmi2},
+#endif
     {"scalar", LATHE_QC4W_SPARSE, 0, lathe_expand_qc4w_sparse_scalar},
 };
 
@@ -86,14 +102,15 @@ const lathe_expand_kernel *lathe_expand_select(lathe_weight_format format, uint3
   return best;
 }
 
+// The last kernel of that format that these features can run, of those that want no more rows; NULL where it wants fewer: a
+// lesser instruction set reading the format would be slower than this one reading expanded panels.
 static const lathe_linear_qd8_kernel *linear_qd8_select(lathe_weight_format format, uint32_t features, size_t rows) {
   const lathe_linear_qd8_kernel *best = NULL;
   for (size_t i = 0; i < COUNT_OF(linear_qd8_kernels); i++) {
     const lathe_linear_qd8_kernel *kernel = &linear_qd8_kernels[i];
-    const bool suits = rows >= kernel->minimum_rows && rows <= kernel->maximum_rows;
-    if (kernel->format == format && suits && can_run(kernel->features, features)) best = kernel;
+    if (kernel->format == format && rows >= kernel->minimum_rows && can_run(kernel->features, features)) best = kernel;
   }
-  return best;
+  return best && rows <= best->maximum_rows ? best : NULL;
 }
 
 // Whether a format's own kernel beats its expansion: any that is vectorized does, and where nothing is vectorized, the
