@@ -11,6 +11,7 @@
 #define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
 #define AVX2 LATHE_CPU_AVX2
 #define AVX512 (LATHE_CPU_AVX2 | LATHE_CPU_AVX512)
+#define AVX512VBMI2 (AVX512 | LATHE_CPU_AVX512VNNI | LATHE_CPU_AVX512VBMI2)
 
 static bool can_run(uint32_t needed, uint32_t features) { return (needed & ~features) == 0; }
 
@@ -62,6 +63,9 @@ static const lathe_linear_qd8_kernel linear_qd8_kernels[] = {
     LINEAR_QD8(qc4w, LATHE_QC4W, avx512vnni, AVX512 | LATHE_CPU_AVX512VNNI, LATHE_ACTIVATIONS_U8, 1, 8),
 #endif
     LINEAR_QD8(qc8w_sparse, LATHE_QC8W_SPARSE, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
+#if defined(__x86_64__)
+    LINEAR_QD8(qc8w_sparse, LATHE_QC8W_SPARSE, avx512vbmi2, AVX512VBMI2, LATHE_ACTIVATIONS_U8, 1, 8),
+#endif
     LINEAR_QD8(qc4w_sparse, LATHE_QC4W_SPARSE, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
 };
 
@@ -78,6 +82,9 @@ static const lathe_expand_kernel expand_kernels[] = {
     {"avx512", LATHE_QC4W, AVX512, lathe_expand_qc4w_avx512},
 #endif
     {"scalar", LATHE_QC8W_SPARSE, 0, lathe_expand_qc8w_sparse_scalar},
+#if defined(__x86_64__)
+    {"avx512vbmi2", LATHE_QC8W_SPARSE, AVX512VBMI2, lathe_expand_qc8w_sparse_avx512vbmi2},
+#endif
     {"scalar", LATHE_QC4W_SPARSE, 0, lathe_expand_qc4w_sparse_scalar},
 };
 
