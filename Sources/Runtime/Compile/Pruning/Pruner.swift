@@ -19,18 +19,18 @@ public struct Pruner: Sendable {
         try prune(checkpoint: path, output: output, calibration: nil, progress: progress)
     }
 
-    /// - Parameter calibration: makes what wanda asks for its norms.
+    /// - Parameter calibration: what wanda asks for its norms.
     func prune(
-        checkpoint path: String, output: String,
-        calibration: ((Checkpoint) throws(LatheError) -> any PruningCalibration)?,
+        checkpoint path: String, output: String, calibration: (any PruningCalibration)?,
         progress: (Compiler.Progress) -> Void = { _ in }
     ) throws(LatheError) -> PruningReport {
-        if options.criterion == .wanda && calibration == nil {
+        let isCalibrated = options.criterion == .wanda
+        let checkpoint = try Checkpoint(path: path, access: .read)
+        let job = try PruningJob(checkpoint, options)
+        if isCalibrated && calibration == nil {
             throw LatheError(
                 .invalidRequest, "Wanda weighs weights by their inputs and needs a calibration text for that.")
         }
-        let checkpoint = try Checkpoint(path: path, access: .read)
-        let job = try PruningJob(checkpoint, options)
         let folder = try AtomicFolder(output, outside: path)
 
         let total = job.byteCount + checkpoint.weights.files.reduce(0) { $0 + $1.fileByteCount }
@@ -39,13 +39,13 @@ public struct Pruner: Sendable {
             progress(.init(tensor: name, completedBytes: completed, totalBytes: total))
             completed += tensor.byteCount
         }
-        var source: (any PruningCalibration)?
-        if options.criterion == .wanda { source = try calibration!(checkpoint) }
-        let matrices = try job.decide(source) { advance($0.name, $0.entry.tensor) }
+        let matrices = try job.decide(checkpoint, isCalibrated ? calibration : nil) {
+            advance($0.name, $0.entry.tensor)
+        }
         let report = job.report(matrices, checkpoint: checkpoint)
         let pruned = PrunedCheckpoint(
             checkpoint, job.definition, matrices,
-            metadata: job.metadata(report, calibrationTokens: source?.tokenCount))
+            metadata: job.metadata(report, calibrationTokens: isCalibrated ? calibration?.tokenCount : nil))
         try pruned.write(to: folder) { advance($0.name, $0) }
         progress(.init(tensor: "", completedBytes: total, totalBytes: total))
         return report

@@ -4,9 +4,10 @@ import LatheFormat
 protocol PruningCalibration {
     /// Tokens that are read.
     var tokenCount: Int { get }
-    /// Goes through the products in the order of the forward pass and asks `decide` for each, giving the weight's name and
+    /// Goes through the products of `checkpoint` in the order of the forward pass and asks `decide` for each, giving the weight's name and
     /// ‖x_j‖₂ over all tokens of each of its inputs [k]. What it answers is taken away before later products see anything.
     func forEachProduct(
+        of checkpoint: Checkpoint,
         _ decide: (_ weight: String, _ norms: [Float]) throws(LatheError) -> WeightMask?
     ) throws(LatheError)
 }
@@ -78,7 +79,7 @@ struct PruningJob {
     ///   - calibration: needed by wanda alone.
     ///   - progress: told of each matrix that is about to be read.
     func decide(
-        _ calibration: (any PruningCalibration)?, progress: (WeightSource) -> Void
+        _ checkpoint: Checkpoint, _ calibration: (any PruningCalibration)?, progress: (WeightSource) -> Void
     ) throws(LatheError) -> [Matrix] {
         var cut: SelectionCut?
         if isGlobal {
@@ -95,7 +96,7 @@ struct PruningJob {
             cut = search.cut
         }
         var matrices: [String: Matrix] = [:]
-        try calibration?.forEachProduct { name, norms throws(LatheError) in
+        try calibration?.forEachProduct(of: checkpoint) { name, norms throws(LatheError) in
             guard let target = targets.first(where: { $0.name == name }) else { return nil }
             // The text reaches a tied embedding's product last.
             progress(target)
