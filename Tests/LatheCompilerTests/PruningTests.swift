@@ -101,7 +101,7 @@ import Testing
     /// A norm of zero makes a weight worthless, not absent: what is zero already goes before it.
     @Test func inputsThatAreNeverUsedGoAfterZeros() {
         #expect(WeightScores.key(0, norm: 3) == 0 && WeightScores.key(-0.0, norm: 3) == 0)
-        #expect(WeightScores.key(1, norm: 0) == 1 && WeightScores.key(-1e-45, norm: 1e-3) == 1)
+        #expect(WeightScores.key(1, norm: 0) == 1 && WeightScores.key(-Float.leastNonzeroMagnitude, norm: 1e-3) == 1)
         #expect(WeightScores.key(-2, norm: 1) == Float(2).bitPattern)
         #expect(WeightScores.key(3e38, norm: 3e38) > WeightScores.key(3e38, norm: 1))
     }
