@@ -33,7 +33,7 @@ typedef struct {
   const char *family, *name;
   uint32_t features;
   size_t weight_bytes;  // of one weight
-  const lathe_linear_qd8_qc8w_kernel *int8;
+  const lathe_linear_qd8_kernel *int8;
   const lathe_linear_f32_kernel *float32;
 } kernel;
 
@@ -48,10 +48,12 @@ static double seconds(void) {
 static void run(const kernel *k, const data *d, const void *weights, shape s, size_t rows) {
   if (k->int8) {
     size_t element = k->int8->storage == LATHE_ACTIVATIONS_I16_CENTERED ? 2 : 1;
-    lathe_linear_qd8_qc8w operation = {
-        .rows = rows, .columns = s.columns, .depth = s.depth, .activations = d->activations,
-        .activation_stride_bytes = s.depth * element, .quantization = d->quantization, .weights = weights,
-        .weight_scales = d->scales, .column_sums = d->column_sums, .bias = d->scales, .output = d->output,
+    lathe_weights matrix = {
+        .format = LATHE_QC8W, .columns = s.columns, .depth = s.depth, .values = weights, .scales = d->scales,
+        .column_sums = d->column_sums};
+    lathe_linear_qd8 operation = {
+        .rows = rows, .activations = d->activations, .activation_stride_bytes = s.depth * element,
+        .quantization = d->quantization, .weights = &matrix, .bias = d->scales, .output = d->output,
         .output_stride_bytes = s.columns * sizeof(float)};
     k->int8->run(&operation, 0, s.columns / 16);
   } else {
@@ -125,7 +127,7 @@ int main(int count, char **arguments) {
   for (size_t i = 0; i < MAXIMUM_ROWS; i++) d.quantization[i] = (lathe_row_quantization){0.01f, 128};
 
   size_t kernels;
-  const lathe_linear_qd8_qc8w_kernel *int8 = lathe_linear_qd8_qc8w_kernels(&kernels);
+  const lathe_linear_qd8_kernel *int8 = lathe_linear_qd8_kernels(&kernels);
   for (size_t i = 0; i < kernels; i++) {
     time_shapes((kernel){"linear_qd8_qc8w", int8[i].name, int8[i].features, 1, &int8[i], NULL}, &d, wanted);
   }

@@ -4,7 +4,7 @@
 #include "CKernels.h"
 
 #include "linear_f32/linear_f32.h"
-#include "linear_qd8_qc8w/linear_qd8_qc8w.h"
+#include "linear_qd8/linear_qd8.h"
 #include "quantize/quantize.h"
 #include "vector/vector.h"
 
@@ -41,32 +41,72 @@ const lathe_quantize_kernel *lathe_quantize_select(uint32_t features) {
 
 // MARK: - Linear layers
 
-#define LINEAR_QD8(isa, features, storage, minimum_rows) \
-  {#isa, features, storage, minimum_rows, lathe_linear_qd8_qc8w_##isa}
+#define LINEAR_QD8(format, FORMAT, isa, features, storage, minimum_rows, maximum_rows) \
+  {#isa, FORMAT, features, storage, minimum_rows, maximum_rows, lathe_linear_qd8_##format##_##isa}
+#define ANY SIZE_MAX
 
-static const lathe_linear_qd8_qc8w_kernel linear_qd8_qc8w_kernels[] = {
-    LINEAR_QD8(scalar, 0, LATHE_ACTIVATIONS_U8, 1),
+static const lathe_linear_qd8_kernel linear_qd8_kernels[] = {
+    LINEAR_QD8(qc8w, LATHE_QC8W, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
 #if defined(__x86_64__)
-    LINEAR_QD8(avx2, AVX2, LATHE_ACTIVATIONS_I16_CENTERED, 1),
-    LINEAR_QD8(avxvnni, AVX2 | LATHE_CPU_AVXVNNI, LATHE_ACTIVATIONS_U8, 1),
-    LINEAR_QD8(avx512vnni, AVX512 | LATHE_CPU_AVX512VNNI, LATHE_ACTIVATIONS_U8, 1),
+    LINEAR_QD8(qc8w, LATHE_QC8W, avx2, AVX2, LATHE_ACTIVATIONS_I16_CENTERED, 1, ANY),
+    LINEAR_QD8(qc8w, LATHE_QC8W, avxvnni, AVX2 | LATHE_CPU_AVXVNNI, LATHE_ACTIVATIONS_U8, 1, ANY),
+    LINEAR_QD8(qc8w, LATHE_QC8W, avx512vnni, AVX512 | LATHE_CPU_AVX512VNNI, LATHE_ACTIVATIONS_U8, 1, ANY),
     // Up to seven rows AVX-512-VNNI is as fast as memory gives weights, and tiles would be mostly empty.
-    LINEAR_QD8(amx, AVX512 | LATHE_CPU_AVX512VNNI | LATHE_CPU_AMX_INT8, LATHE_ACTIVATIONS_U8, 8),
+    LINEAR_QD8(
+        qc8w, LATHE_QC8W, amx, AVX512 | LATHE_CPU_AVX512VNNI | LATHE_CPU_AMX_INT8, LATHE_ACTIVATIONS_U8, 8, ANY),
 #endif
+    LINEAR_QD8(qc4w, LATHE_QC4W, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
 };
 
-const lathe_linear_qd8_qc8w_kernel *lathe_linear_qd8_qc8w_kernels(size_t *count) {
-  *count = COUNT_OF(linear_qd8_qc8w_kernels);
-  return linear_qd8_qc8w_kernels;
+const lathe_linear_qd8_kernel *lathe_linear_qd8_kernels(size_t *count) {
+  *count = COUNT_OF(linear_qd8_kernels);
+  return linear_qd8_kernels;
 }
 
-const lathe_linear_qd8_qc8w_kernel *lathe_linear_qd8_qc8w_select(uint32_t features, size_t rows) {
-  const lathe_linear_qd8_qc8w_kernel *best = linear_qd8_qc8w_kernels;
-  for (size_t i = 0; i < COUNT_OF(linear_qd8_qc8w_kernels); i++) {
-    const lathe_linear_qd8_qc8w_kernel *kernel = &linear_qd8_qc8w_kernels[i];
-    if (can_run(kernel->features, features) && rows >= kernel->minimum_rows) best = kernel;
+static const lathe_expand_kernel expand_kernels[] = {
+    {"scalar", LATHE_QC8W, 0, lathe_expand_qc8w_scalar},
+    {"scalar", LATHE_QC4W, 0, lathe_expand_qc4w_scalar},
+};
+
+const lathe_expand_kernel *lathe_expand_kernels(size_t *count) {
+  *count = COUNT_OF(expand_kernels);
+  return expand_kernels;
+}
+
+const lathe_expand_kernel *lathe_expand_select(lathe_weight_format format, uint32_t features) {
+  const lathe_expand_kernel *best = NULL;
+  for (size_t i = 0; i < COUNT_OF(expand_kernels); i++) {
+    const lathe_expand_kernel *kernel = &expand_kernels[i];
+    if (kernel->format == format && can_run(kernel->features, features)) best = kernel;
   }
   return best;
+}
+
+static const lathe_linear_qd8_kernel *linear_qd8_select(lathe_weight_format format, uint32_t features, size_t rows) {
+  const lathe_linear_qd8_kernel *best = NULL;
+  for (size_t i = 0; i < COUNT_OF(linear_qd8_kernels); i++) {
+    const lathe_linear_qd8_kernel *kernel = &linear_qd8_kernels[i];
+    const bool suits = rows >= kernel->minimum_rows && rows <= kernel->maximum_rows;
+    if (kernel->format == format && suits && can_run(kernel->features, features)) best = kernel;
+  }
+  return best;
+}
+
+lathe_linear_qd8_choice lathe_linear_qd8_choose(lathe_weight_format format, uint32_t features, size_t rows) {
+  lathe_linear_qd8_choice choice = {linear_qd8_select(format, features, rows), NULL};
+  if (!choice.kernel) {
+    choice.kernel = linear_qd8_select(LATHE_QC8W, features, rows);
+    choice.expand = lathe_expand_select(format, features);
+  }
+  return choice;
+}
+
+lathe_weight_format lathe_linear_qd8_resident_format(lathe_weight_format format, uint32_t features) {
+  // Sparse weights are kept sparse where a vector kernel reads them, and where nothing is vectorized.
+  const lathe_linear_qd8_kernel *own = linear_qd8_select(format, features, 1);
+  const lathe_linear_qd8_kernel *dense = linear_qd8_select(LATHE_QC8W, features, 1);
+  if (own && (own->features != 0 || dense->features == 0)) return format;
+  return format == LATHE_QC4W_SPARSE ? LATHE_QC4W : LATHE_QC8W;
 }
 
 static const lathe_linear_f32_kernel linear_f32_kernels[] = {
@@ -95,7 +135,8 @@ const lathe_linear_f32_kernel *lathe_linear_f32_select(uint32_t features) {
 #define VECTOR(isa, features)                                                                                \
   {                                                                                                          \
     #isa, features, lathe_layer_norm_##isa, lathe_activate_##isa, lathe_add_##isa, lathe_log_sum_exp_##isa,  \
-        lathe_greatest_##isa, lathe_kv_store_##isa, lathe_attention_##isa, lathe_embed_qc8w_##isa,           \
+        lathe_greatest_##isa, lathe_kv_store_##isa, lathe_attention_##isa,                                       \
+        {[LATHE_QC8W] = lathe_embed_qc8w_##isa, [LATHE_QC4W] = lathe_embed_qc4w_scalar},                     \
         lathe_embed_f32_scalar /* one gathered element at a time on every instruction set */                 \
   }
 

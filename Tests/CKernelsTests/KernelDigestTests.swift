@@ -78,7 +78,7 @@ import Testing
     ]
 
     /// Depths by epilogues; the scalar definition quantizes and packs.
-    private func linearQD8Digests(_ kernel: lathe_linear_qd8_qc8w_kernel) -> [(key: String, digest: String)] {
+    private func linearQD8Digests(_ kernel: lathe_linear_qd8_kernel) -> [(key: String, digest: String)] {
         let (rows, columns, paddedColumns) = (9, 77, 80)
         return Self.depths.flatMap { depth in
             let padded = (depth + 63) / 64 * 64
@@ -98,21 +98,26 @@ import Testing
             let residual = Memory(DigestInput.floats(rows * columns, seed: 4))
             let output = Memory(bytes: rows * columns * 4)
             return Self.epilogues.map { epilogue, name in
-                var operation = lathe_linear_qd8_qc8w()
-                (operation.rows, operation.columns, operation.depth) = (rows, columns, depth)
+                var operation = lathe_linear_qd8()
+                operation.rows = rows
                 operation.activations = UnsafeRawPointer(q.base)
                 operation.activation_stride_bytes = stride
                 operation.quantization = UnsafePointer(quantization.pointer(to: lathe_row_quantization.self))
-                operation.weights = UnsafePointer(weights.pointer(to: Int8.self))
-                operation.weight_scales = UnsafePointer(scales.pointer(to: Float.self))
-                operation.column_sums = UnsafePointer(sums.pointer(to: Int32.self))
                 operation.bias = UnsafePointer(bias.pointer(to: Float.self))
                 operation.epilogue = epilogue
                 operation.residual = UnsafePointer(residual.pointer(to: Float.self))
                 operation.residual_stride_bytes = columns * 4
                 operation.output = output.pointer()
                 operation.output_stride_bytes = columns * 4
-                kernel.run(&operation, 0, paddedColumns / 16)
+                var matrix = lathe_weights()
+                (matrix.columns, matrix.depth) = (columns, depth)
+                matrix.values = UnsafeRawPointer(weights.base)
+                matrix.scales = UnsafePointer(scales.pointer(to: Float.self))
+                matrix.column_sums = UnsafePointer(sums.pointer(to: Int32.self))
+                withUnsafePointer(to: matrix) {
+                    operation.weights = $0
+                    kernel.run(&operation, 0, paddedColumns / 16)
+                }
                 return ("linear_qd8_qc8w, depth \(depth), \(name)", GoldenDigests.digest(output.array(of: UInt32.self)))
             }
         }
@@ -203,13 +208,19 @@ import Testing
         operation.ids = UnsafePointer(ids.pointer(to: Int32.self))
         operation.positions = UnsafePointer(positions.pointer(to: Int32.self))
         (operation.rows, operation.width) = (3, width)
-        operation.table = UnsafeRawPointer(table.base)
-        operation.table_scales = UnsafePointer(scales.pointer(to: Float.self))
+        operation.table = UnsafePointer(table.pointer(to: Float.self))
+        var weights = lathe_weights()
+        (weights.columns, weights.depth) = (vocabulary, width)
+        weights.values = UnsafeRawPointer(table.base)
+        weights.scales = UnsafePointer(scales.pointer(to: Float.self))
         operation.position_table = UnsafePointer(positionTable.pointer(to: Float.self))
         operation.position_stride_bytes = width * 4
         operation.output = output.pointer()
         operation.output_stride_bytes = width * 4
-        (isQuantized ? kernel.embed_qc8w : kernel.embed_f32)!(&operation)
+        withUnsafePointer(to: weights) {
+            operation.weights = $0
+            (isQuantized ? kernel.embed_qd8.0 : kernel.embed_f32)!(&operation)
+        }
     }
 
     /// Over five blocks, past the split at 256 positions.

@@ -10,18 +10,18 @@ import CKernels
 /// The int8 kernels under test: the table, and the AMX kernel on emulated tiles.
 enum LinearQD8Kernels {
     static let emulated = "amx, emulated"
-    static var table: [lathe_linear_qd8_qc8w_kernel] {
+    static var table: [lathe_linear_qd8_kernel] {
         var count = 0
-        let kernels = lathe_linear_qd8_qc8w_kernels(&count)
+        let kernels = lathe_linear_qd8_kernels(&count)
         return Array(UnsafeBufferPointer(start: kernels, count: count))
     }
-    static var definition: lathe_linear_qd8_qc8w_kernel { table[0] }
+    static var definition: lathe_linear_qd8_kernel { table[0] }
     /// Those that this machine can run; LinearAvailabilityTests shows what is missing as skipped tests.
     static let names = (table.map { String(cString: $0.name) } + [emulated]).filter {
         kernel($0).features & ~lathe_cpu_features() == 0
     }
 
-    static func kernel(_ name: String) -> lathe_linear_qd8_qc8w_kernel {
+    static func kernel(_ name: String) -> lathe_linear_qd8_kernel {
         guard name == emulated else { return table.first { String(cString: $0.name) == name }! }
         var kernel = definition
         kernel.features = lathe_amx_emulation_features()
@@ -158,7 +158,7 @@ final class LinearQD8Problem {
     }
 
     /// The bits of all output memory, the slack between rows included.
-    func run(_ kernel: lathe_linear_qd8_qc8w_kernel, panels: [Range<Int>]? = nil) -> [UInt32] {
+    func run(_ kernel: lathe_linear_qd8_kernel, panels: [Range<Int>]? = nil) -> [UInt32] {
         let start =
             shape.residual == .output
             ? residual
@@ -167,17 +167,19 @@ final class LinearQD8Problem {
         let output = GuardedBuffer(
             Self.spread(start, shape: shape, filler: Self.untouched), placement: shape.placement)
         let stride = Self.outputStride(shape) * 4
-        var operation = lathe_linear_qd8_qc8w()
+        var operation = lathe_linear_qd8()
         operation.rows = shape.rows
-        operation.columns = shape.columns
-        operation.depth = shape.depth
         operation.activations = UnsafeRawPointer(buffers.activations[Int(kernel.storage.rawValue)].base)
         operation.activation_stride_bytes =
             Self.activationStride(shape) * (kernel.storage == LATHE_ACTIVATIONS_I16_CENTERED ? 2 : 1)
         operation.quantization = UnsafePointer(buffers.quantization.pointer(to: lathe_row_quantization.self))
-        operation.weights = UnsafePointer(buffers.weights.pointer(to: Int8.self))
-        operation.weight_scales = UnsafePointer(buffers.scales.pointer(to: Float.self))
-        operation.column_sums = UnsafePointer(buffers.sums.pointer(to: Int32.self))
+        var weights = lathe_weights()
+        weights.format = LATHE_QC8W
+        weights.columns = shape.columns
+        weights.depth = shape.depth
+        weights.values = UnsafeRawPointer(buffers.weights.base)
+        weights.scales = UnsafePointer(buffers.scales.pointer(to: Float.self))
+        weights.column_sums = UnsafePointer(buffers.sums.pointer(to: Int32.self))
         operation.bias = shape.bias ? UnsafePointer(buffers.bias.pointer(to: Float.self)) : nil
         operation.epilogue = shape.epilogue
         switch shape.residual {
@@ -188,7 +190,10 @@ final class LinearQD8Problem {
         operation.residual_stride_bytes = stride
         operation.output = output.pointer(to: Float.self)
         operation.output_stride_bytes = stride
-        for range in panels ?? [0..<shape.panels] { kernel.run(&operation, range.lowerBound, range.upperBound) }
+        withUnsafePointer(to: weights) { weights in
+            operation.weights = weights
+            for range in panels ?? [0..<shape.panels] { kernel.run(&operation, range.lowerBound, range.upperBound) }
+        }
         return output.array(of: UInt32.self)
     }
 

@@ -12,7 +12,7 @@ import Testing
         LATHE_EPILOGUE_NONE, LATHE_EPILOGUE_GELU_TANH, LATHE_EPILOGUE_GELU_ERF, LATHE_EPILOGUE_RELU,
     ]
 
-    private func compare(_ shape: LinearQD8Case, _ kernel: lathe_linear_qd8_qc8w_kernel, seed: UInt64 = 1) {
+    private func compare(_ shape: LinearQD8Case, _ kernel: lathe_linear_qd8_kernel, seed: UInt64 = 1) {
         let problem = LinearQD8Problem(shape, seed: seed)
         let expected = problem.run(LinearQD8Kernels.definition)
         #expect(problem.run(kernel) == expected, "\(shape)")
@@ -166,12 +166,12 @@ import Testing
     @Test func selectionKeepsToFeaturesAndRows() {
         for features in [UInt32(0), lathe_cpu_features(), UInt32.max, UInt32(LATHE_CPU_AVX2)] {
             for rows in [1, 7, 8, 512] {
-                let selected = lathe_linear_qd8_qc8w_select(features, rows).pointee
+                let selected = lathe_linear_qd8_choose(LATHE_QC8W, features, rows).kernel.pointee
                 #expect(selected.features & ~features == 0)
                 #expect(selected.minimum_rows <= rows)
             }
         }
-        #expect(String(cString: lathe_linear_qd8_qc8w_select(0, 1).pointee.name) == "scalar")
+        #expect(String(cString: lathe_linear_qd8_choose(LATHE_QC8W, 0, 1).kernel.pointee.name) == "scalar")
         #expect(LinearQD8Kernels.table.allSatisfy { $0.minimum_rows >= 1 })
     }
 }

@@ -128,17 +128,22 @@ private struct Packed {
             quantization.withUnsafeBufferPointer { quantization in
                 packed.scales.withUnsafeBufferPointer { scales in
                     packed.sums.withUnsafeBufferPointer { sums in
-                        var operation = lathe_linear_qd8_qc8w()
-                        (operation.rows, operation.columns, operation.depth) = (rows, columns, depth)
+                        var operation = lathe_linear_qd8()
+                        operation.rows = rows
                         operation.activations = UnsafeRawPointer(q.base)
                         operation.activation_stride_bytes = stride
                         operation.quantization = quantization.baseAddress
-                        operation.weights = UnsafePointer(packed.panels.pointer(to: Int8.self))
-                        operation.weight_scales = scales.baseAddress
-                        operation.column_sums = sums.baseAddress
+                        var matrix = lathe_weights()
+                        (matrix.columns, matrix.depth) = (columns, depth)
+                        matrix.values = UnsafeRawPointer(packed.panels.base)
+                        matrix.scales = scales.baseAddress
+                        matrix.column_sums = sums.baseAddress
                         operation.output = output.baseAddress
                         operation.output_stride_bytes = columns * 4
-                        LinearQD8Kernels.definition.run(&operation, 0, (columns + 15) / 16)
+                        withUnsafePointer(to: matrix) {
+                            operation.weights = $0
+                            LinearQD8Kernels.definition.run(&operation, 0, (columns + 15) / 16)
+                        }
                     }
                 }
             }

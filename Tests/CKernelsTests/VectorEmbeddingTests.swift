@@ -24,13 +24,19 @@ import Testing
         operation.positions = UnsafePointer(order.pointer(to: Int32.self))
         operation.rows = rows
         operation.width = width
-        operation.table = UnsafeRawPointer(table.base)
-        operation.table_scales = UnsafePointer(scales.pointer(to: Float.self))
+        operation.table = UnsafePointer(table.pointer(to: Float.self))
+        var weights = lathe_weights()
+        (weights.columns, weights.depth) = (Self.tableRows, width)
+        weights.values = UnsafeRawPointer(table.base)
+        weights.scales = UnsafePointer(scales.pointer(to: Float.self))
         operation.position_table = positionTable.map { UnsafePointer($0.pointer(to: Float.self)) }
         operation.position_stride_bytes = (width + 1) * 4
         operation.output = output.pointer()
         operation.output_stride_bytes = stride * 4
-        embed(&operation)
+        withUnsafePointer(to: weights) {
+            operation.weights = $0
+            embed(&operation)
+        }
         let all = output.array(of: Float.self)
         return (0..<rows).flatMap { all[$0 * stride..<$0 * stride + width] }
     }
@@ -57,7 +63,8 @@ import Testing
         for positions in [nil, table] {
             for placement in GuardedBuffer.Placement.allCases {
                 let result = run(
-                    kernel.embed_qc8w, width: width, table: GuardedBuffer(packed, alignment: 64, placement: placement),
+                    kernel.embed_qd8.0!, width: width,
+                    table: GuardedBuffer(packed, alignment: 64, placement: placement),
                     scales: scales, positions: positions, placement: placement)
                 for (row, id) in Self.ids.enumerated() {
                     for k in 0..<width {

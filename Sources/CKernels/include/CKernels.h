@@ -12,6 +12,13 @@
 //   T16      int8 weights W[columns][depth], depth padded with zeros to a multiple of 64, columns to one of 16:
 //            index(n,k) = ((n/16)·(K/64) + k/64)·1024 + ((k%64)/4)·64 + (n%16)·4 + k%4        (K: the padded depth)
 //            16 columns ("a panel") over the whole depth are contiguous: K·16 bytes.
+//   int4     nibbles in the order of T16: the 64-byte vector of eight k's of 16 columns holds at n%16·4 + k%4 the weight of
+//            k%8 < 4 in its low nibble and of k%8 ≥ 4 in its high one: index (n/16)·8K + (k/8)·64 + (n%16)·4 + k%4.
+//            w8(n,k) = q(n,k)·m(n,k/g): q two's complement in −8…7, m in ±1…15 stored int8 [columns/16][⌈K/g⌉][16].
+//   sparse   of each 64-byte vector of T16 a uint64 mask, bit b for byte b ([columns/16][K/4], vector k/4), and its
+//            non-zero bytes, packed in order; panels start at `starts` and 64 zero bytes follow the last.
+//   int4     and sparse: masks as above; of two vectors (k%8 < 4, k%8 ≥ 4) with p0 and p1 non-zeros, max(p0, p1) bytes whose
+//            j-th has the j-th non-zero of the first in its low nibble and of the second in its high one, 0 where there is none.
 //   P16      float32 weights W[columns][depth], columns padded to a multiple of 16: [columns/16][depth][16].
 //   KV block 64 tokens of one session. Of one head: K as [4][head_dim][16] (token = 16·outer + inner) and V as
 //            [64][head_dim padded to 16]. Elements are float32 or IEEE half.
@@ -89,36 +96,69 @@ typedef enum {
   LATHE_EPILOGUE_RELU = 3,
 } lathe_epilogue;
 
-// output(i,j) = act(fma(float(acc(i,j) − zp(i)·column_sums(j)) · scale(i), weight_scales(j), bias(j))) + residual(i,j)
-// acc(i,j) = Σ_k q(i,k)·w(j,k), exact in int32; depth ≤ 32768.
+// How a weight matrix is stored. Every format encodes int8 T16 panels, and a product by it is the product by those panels.
+typedef enum {
+  LATHE_QC8W = 0,         // the panels themselves
+  LATHE_QC4W = 1,         // int4
+  LATHE_QC8W_SPARSE = 2,  // sparse
+  LATHE_QC4W_SPARSE = 3,  // int4 and sparse
+} lathe_weight_format;
+enum { LATHE_WEIGHT_FORMATS = 4 };
+
+// A matrix [columns][depth], w(j,k) ≈ scales(j)·w8(j,k); depth ≤ 32768. The tensors start on multiples of 64 bytes.
 typedef struct {
-  size_t rows, columns, depth;
+  lathe_weight_format format;
+  size_t columns, depth;
+  const void *values;           // T16, nibbles, or packed non-zeros
+  const float *scales;          // [round_up(columns, 16)]
+  const int32_t *column_sums;   // [round_up(columns, 16)], Σ_k w8(j,k)
+  const int8_t *multipliers;    // int4 formats: [columns/16][⌈round_up(depth, 64)/group_size⌉][16]
+  size_t group_size;            // int4 formats: 32, 64 or 128
+  const uint64_t *masks;        // sparse formats: [columns/16][round_up(depth, 64)/4]
+  const uint32_t *starts;       // sparse formats: [columns/16], of each panel's first byte in `values`
+} lathe_weights;
+
+// output(i,j) = act(fma(float(acc(i,j) − zp(i)·column_sums(j)) · scale(i), scales(j), bias(j))) + residual(i,j)
+// acc(i,j) = Σ_k q(i,k)·w8(j,k), exact in int32.
+typedef struct {
+  size_t rows;
   const void *activations;            // [rows][round_up(depth, 64)] in the kernel's storage, rows 64-byte aligned
   size_t activation_stride_bytes;
   const lathe_row_quantization *quantization;  // [rows]
-  const int8_t *weights;              // T16, 64-byte aligned
-  const float *weight_scales;         // [round_up(columns, 16)]
-  const int32_t *column_sums;         // [round_up(columns, 16)], Σ_k w(j,k)
+  const lathe_weights *weights;
   const float *bias;                  // [round_up(columns, 16)] or NULL, the same as zeros (+0)
   lathe_epilogue epilogue;
   const float *residual;              // [rows][columns] or NULL; may be the output itself
   size_t residual_stride_bytes;
   float *output;                      // [rows][columns]
   size_t output_stride_bytes;
-} lathe_linear_qd8_qc8w;
+} lathe_linear_qd8;
 
 // Computes the columns of panels panel_begin …< panel_end (16 columns each) for all rows. Kernels walk groups of up to four
 // panels from panel_begin on (eight for float32 at one row) and take what is left one by one, so a caller that splits a
 // matrix among threads does well to cut at multiples of 12, or at least of 4.
-typedef void (*lathe_linear_qd8_qc8w_fn)(const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end);
+typedef void (*lathe_linear_qd8_fn)(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 
 typedef struct {
   const char *name;
+  lathe_weight_format format;
   uint32_t features;
   lathe_activation_storage storage;
-  size_t minimum_rows;   // the dispatcher prefers this kernel from that many rows on (a tile engine wants several)
-  lathe_linear_qd8_qc8w_fn run;
-} lathe_linear_qd8_qc8w_kernel;
+  // For how many rows the dispatcher prefers this kernel: a tile engine wants several, and one that decodes weights on the
+  // fly few. Any number is computed.
+  size_t minimum_rows, maximum_rows;
+  lathe_linear_qd8_fn run;
+} lathe_linear_qd8_kernel;
+
+// Writes the T16 panels panel_begin …< panel_end of `weights` to `panels`, one after the other.
+typedef void (*lathe_expand_fn)(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+
+typedef struct {
+  const char *name;
+  lathe_weight_format format;
+  uint32_t features;
+  lathe_expand_fn run;
+} lathe_expand_kernel;
 
 // output(i,j) = act(Σ_k x(i,k)·w(j,k) + bias(j)) + residual(i,j), the sum one chain of fused multiply-adds from +0, k ascending.
 typedef struct {
@@ -185,14 +225,14 @@ typedef struct {
 typedef void (*lathe_attention_fn)(const lathe_attention *operation);
 size_t lathe_attention_scratch_floats(size_t positions, size_t head_dim);
 
-// x(i,·) = fma(float(q), scale, p) of row ids[i] of a T16 table [rows of the table][width], p = row positions[i] of
-// `position_table` [..][width] or +0 where that is NULL. Ids and positions are in range: the caller checked.
+// x(i,·) = fma(float(w8), scale, p) of row ids[i] of the table, p = row positions[i] of `position_table` [..][width] or +0
+// where that is NULL. Ids and positions are in range: the caller checked.
 typedef struct {
   const int32_t *ids;
   const int32_t *positions;
   size_t rows, width;
-  const void *table;                 // T16 int8 or P16 float32
-  const float *table_scales;         // T16 only
+  const lathe_weights *weights;      // [rows of the table][width], or
+  const float *table;                // P16 float32
   const float *position_table;
   size_t position_stride_bytes;
   float *output;
@@ -214,22 +254,40 @@ typedef struct {
   size_t (*greatest)(const float *x, size_t count);
   lathe_kv_store_fn kv_store;
   lathe_attention_fn attention;
-  lathe_embedding_fn embed_qc8w;
+  lathe_embedding_fn embed_qd8[LATHE_WEIGHT_FORMATS];
   lathe_embedding_fn embed_f32;
 } lathe_vector_kernel;
 
 // MARK: - Tables: what is registered here is dispatched, tested and timed
 
 const lathe_quantize_kernel *lathe_quantize_kernels(size_t *count);
-const lathe_linear_qd8_qc8w_kernel *lathe_linear_qd8_qc8w_kernels(size_t *count);
+const lathe_linear_qd8_kernel *lathe_linear_qd8_kernels(size_t *count);
+const lathe_expand_kernel *lathe_expand_kernels(size_t *count);
 const lathe_linear_f32_kernel *lathe_linear_f32_kernels(size_t *count);
 const lathe_vector_kernel *lathe_vector_kernels(size_t *count);
 
 // The last entry of a table whose features are all in `features`; tables ascend, the first entry is the scalar definition.
+// Of the linear layers' and of expansion, the last of that format (and number of rows).
 const lathe_quantize_kernel *lathe_quantize_select(uint32_t features);
-const lathe_linear_qd8_qc8w_kernel *lathe_linear_qd8_qc8w_select(uint32_t features, size_t rows);
+const lathe_expand_kernel *lathe_expand_select(lathe_weight_format format, uint32_t features);
 const lathe_linear_f32_kernel *lathe_linear_f32_select(uint32_t features);
 const lathe_vector_kernel *lathe_vector_select(uint32_t features);
+
+// How an int8 linear layer of so many rows is best run: by a kernel that reads the weights as they are stored, or by
+// expanding a few panels at a time into a thread's scratch and multiplying by those.
+typedef struct {
+  const lathe_linear_qd8_kernel *kernel;  // of the weights' format, or of LATHE_QC8W beside an `expand`
+  const lathe_expand_kernel *expand;      // NULL: the kernel reads the weights as stored
+} lathe_linear_qd8_choice;
+lathe_linear_qd8_choice lathe_linear_qd8_choose(lathe_weight_format format, uint32_t features, size_t rows);
+// The format in which weights of `format` are best kept in memory: itself, unless the instruction set reads it slower than
+// the larger form that it encodes (which the engine then makes once, while loading).
+lathe_weight_format lathe_linear_qd8_resident_format(lathe_weight_format format, uint32_t features);
+// Bytes of scratch that each thread gives to `lathe_linear_qd8_run`, 64-byte aligned; 0 for LATHE_QC8W.
+size_t lathe_linear_qd8_scratch_bytes(lathe_weight_format format, size_t depth);
+void lathe_linear_qd8_run(
+    lathe_linear_qd8_choice choice, const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end,
+    int8_t *scratch);
 
 // MARK: - Packing (offline; scalar)
 
@@ -247,6 +305,28 @@ static inline size_t lathe_qc8w_bytes(size_t columns, size_t depth) {
   return lathe_round_up(columns, 16) * lathe_round_up(depth, 64);
 }
 static inline size_t lathe_f32_bytes(size_t columns, size_t depth) { return lathe_round_up(columns, 16) * depth * 4; }
+
+// int4. Chooses the scale of each column and the multiplier m and numbers q of each group of `group_size` (32, 64 or 128)
+// weights, so that Σ_k importance(k)·(w − scale·m·q)² is small: a search from the best step of each group by itself, not
+// the greatest magnitude's. A weight of zero stays zero. A column of zeros, one whose absmax is below 2⁻¹⁰⁰, and the columns
+// of padding have scale 1 and q 0; groups of nothing but zeros have m 1.
+// `importance` is [depth], finite and ≥ 0 (the mean square of each input, say), or NULL: all alike.
+void lathe_pack_qc4w(
+    const float *weights, size_t column_stride_bytes, size_t depth_stride_bytes, size_t columns, size_t depth,
+    size_t group_size, const float *importance, uint8_t *values, int8_t *multipliers, float *scales,
+    int32_t *column_sums);
+// Packs what was chosen elsewhere: q [columns][depth] in −8…7, m [columns][lathe_qc4w_groups(depth, group_size)] in ±1…15.
+void lathe_pack_qc4w_values(
+    const int8_t *q, const int8_t *m, size_t columns, size_t depth, size_t group_size, uint8_t *values,
+    int8_t *multipliers, int32_t *column_sums);
+static inline size_t lathe_qc4w_bytes(size_t columns, size_t depth) { return lathe_qc8w_bytes(columns, depth) / 2; }
+// Multipliers of one column.
+static inline size_t lathe_qc4w_groups(size_t depth, size_t group_size) {
+  return (lathe_round_up(depth, 64) + group_size - 1) / group_size;
+}
+static inline size_t lathe_qc4w_multiplier_bytes(size_t columns, size_t depth, size_t group_size) {
+  return lathe_round_up(columns, 16) * lathe_qc4w_groups(depth, group_size);
+}
 
 // MARK: - Canonical scalar mathematics (2.3e-7 relative; the same bits as in every vector kernel)
 

@@ -111,7 +111,7 @@ struct HandMadeModel {
                 for k in 0..<depth { packed[(n / 16 * depth + k) * 16 + n % 16] = values[n * depth + k] }
             }
             return [bytes(packed)]
-        case .qc8w:
+        case .quantized:
             var packed = [Int8](repeating: 0, count: panels * 16 * depth.roundedUp(to: 64))
             var scales = [Float](repeating: 0, count: panels * 16)
             var sums = [Int32](repeating: 0, count: panels * 16)

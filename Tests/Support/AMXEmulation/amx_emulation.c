@@ -124,19 +124,19 @@ static void emulated_dpbusd(int c, int a, int b) {
 #define _tile_dpbusd emulated_dpbusd
 
 #define lathe_linear_qd8_qc8w_amx lathe_linear_qd8_qc8w_amx_on_emulated_tiles
-#include "../../../Sources/CKernels/linear_qd8_qc8w/linear_qd8_qc8w_amx.c"
+#include "../../../Sources/CKernels/linear_qd8/qc8w_amx.c"
 
 uint32_t lathe_amx_emulation_features(void) { return LATHE_CPU_AVX2 | LATHE_CPU_AVX512; }
 
 void lathe_linear_qd8_qc8w_amx_emulated(
-    const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end) {
+    const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
   lathe_linear_qd8_qc8w_amx_on_emulated_tiles(operation, panel_begin, panel_end);
   require(!configured, "the tiles are still in use after the kernel has returned");
 }
 #else
 uint32_t lathe_amx_emulation_features(void) { return UINT32_MAX; }
 void lathe_linear_qd8_qc8w_amx_emulated(
-    const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end) {
+    const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
   (void)operation, (void)panel_begin, (void)panel_end;
   violation = "there is no AMX on this architecture";
 }

@@ -10,7 +10,7 @@ extension Executor {
         case idle
         case layerNorm(scale: Int, shift: Int, epsilon: Float, input: ExecutionPlan.Place, output: ExecutionPlan.Place)
         case quantize(lathe_quantize_rows_fn, input: UnsafePointer<Float>, strideBytes: Int, depth: Int)
-        case linearQuantized(lathe_linear_qd8_qc8w, lathe_linear_qd8_qc8w_fn)
+        case linearQuantized(lathe_linear_qd8, lathe_linear_qd8_choice)
         case linearFloat(lathe_linear_f32, lathe_linear_f32_fn)
         case attention(
             layer: Int, scale: Float, query: ExecutionPlan.Place, key: ExecutionPlan.Place, value: ExecutionPlan.Place,
@@ -62,8 +62,11 @@ extension Executor {
     private func runEmbed(table: BoundParameter, positionTable: Int?, output: ExecutionPlan.Place) {
         var embedding = unsafe lathe_embedding()
         unsafe embedding.width = table.shape[1]
-        unsafe embedding.table = table.base
-        unsafe embedding.table_scales = table.scales
+        if let quantized = unsafe table.quantized {
+            unsafe embedding.weights = quantized
+        } else {
+            unsafe embedding.table = table.floats
+        }
         if let positionTable {
             let positionTable = unsafe weights[positionTable]
             unsafe embedding.position_table = positionTable.floats
@@ -74,8 +77,8 @@ extension Executor {
         unsafe embedding.rows = rowCount
         unsafe embedding.output = address(output, row: 0)
         unsafe embedding.output_stride_bytes = strideBytes(output)
-        unsafe table.encoding == .qc8w
-            ? vector.pointee.embed_qc8w(&embedding) : vector.pointee.embed_f32(&embedding)
+        unsafe table.quantized == nil
+            ? vector.pointee.embed_f32(&embedding) : vector.pointee.embed_qd8.0!(&embedding)
     }
 
     /// - Parameter isHead: the input rows are `headInput`'s and the output is `logits`.
@@ -90,9 +93,9 @@ extension Executor {
         let bias = unsafe linear.bias.map { unsafe weights[$0].floats }
         let epilogue = linear.activation.map(Self.epilogue) ?? LATHE_EPILOGUE_NONE
         switch unsafe weight.encoding {
-        case .qc8w:
-            let kernel = unsafe lathe_linear_qd8_qc8w_select(features, rows)!
-            let storage = unsafe kernel.pointee.storage
+        case .quantized:
+            let choice = unsafe lathe_linear_qd8_choose(weight.quantized!.pointee.format, features, rows)
+            let storage = unsafe choice.kernel.pointee.storage
             let quantize = unsafe lathe_quantize_select(features)!
             let toStorage =
                 unsafe storage == LATHE_ACTIVATIONS_U8
@@ -101,13 +104,12 @@ extension Executor {
             unsafe enter(
                 .quantize(toStorage, input: input, strideBytes: inputStride, depth: weight.shape[1]),
                 threads: rows >= Self.parallelRows ? threads : 1)
-            let operation = unsafe lathe_linear_qd8_qc8w(
-                rows: rows, columns: weight.shape[0], depth: weight.shape[1], activations: quantized,
-                activation_stride_bytes: quantizedStride, quantization: rowQuantization,
-                weights: weight.base.assumingMemoryBound(to: Int8.self), weight_scales: weight.scales,
-                column_sums: weight.columnSums, bias: bias, epilogue: epilogue, residual: residual,
-                residual_stride_bytes: residualStride, output: output, output_stride_bytes: outputStride)
-            unsafe enter(.linearQuantized(operation, kernel.pointee.run), threads: threads)
+            let operation = unsafe lathe_linear_qd8(
+                rows: rows, activations: quantized, activation_stride_bytes: quantizedStride,
+                quantization: rowQuantization, weights: weight.quantized, bias: bias, epilogue: epilogue,
+                residual: residual, residual_stride_bytes: residualStride, output: output,
+                output_stride_bytes: outputStride)
+            unsafe enter(.linearQuantized(operation, choice), threads: threads)
         case .panels:
             let kernel = unsafe lathe_linear_f32_select(features)!
             let operation = unsafe lathe_linear_f32(
@@ -139,9 +141,12 @@ extension Executor {
             unsafe quantize(
                 input + rows.lowerBound * strideBytes / 4, strideBytes, rows.count, depth,
                 rowQuantization + rows.lowerBound, quantized + rows.lowerBound * quantizedStride, quantizedStride)
-        case .linearQuantized(let operation, let kernel):
-            let panels = panelShare(unsafe operation.columns, thread, threads)
-            unsafe withUnsafePointer(to: operation) { unsafe kernel($0, panels.lowerBound, panels.upperBound) }
+        case .linearQuantized(let operation, let choice):
+            let panels = panelShare(unsafe operation.weights.pointee.columns, thread, threads)
+            unsafe withUnsafePointer(to: operation) {
+                unsafe lathe_linear_qd8_run(
+                    choice, $0, panels.lowerBound, panels.upperBound, expansionScratch[thread])
+            }
         case .linearFloat(let operation, let kernel):
             let panels = panelShare(unsafe operation.columns, thread, threads)
             unsafe withUnsafePointer(to: operation) { unsafe kernel($0, panels.lowerBound, panels.upperBound) }

@@ -36,6 +36,8 @@ final class Executor: @unchecked Sendable {
     let quantizedStride: Int
     let rowQuantization: UnsafeMutablePointer<lathe_row_quantization>
     let attentionScratch: [UnsafeMutablePointer<Float>]
+    /// Of each thread, for the panels that `lathe_linear_qd8_run` expands.
+    let expansionScratch: [UnsafeMutablePointer<Int8>]
     let headInput: UnsafeMutablePointer<Float>
     let headInputStride: Int
     let logits: UnsafeMutablePointer<Float>
@@ -99,6 +101,13 @@ final class Executor: @unchecked Sendable {
         let scratch = lathe_attention_scratch_floats(contextLength, configuration.headDimension)
         unsafe attentionScratch = try (0..<threads).map { _ throws(LatheError) in
             unsafe try allocate(Float.self, scratch)
+        }
+        let expansion = unsafe weights.reduce(0) { most, weight in
+            guard let weights = unsafe weight.quantized?.pointee else { return most }
+            return unsafe max(most, lathe_linear_qd8_scratch_bytes(weights.format, weights.depth))
+        }
+        unsafe expansionScratch = try (0..<threads).map { _ throws(LatheError) in
+            unsafe try allocate(Int8.self, max(64, expansion))
         }
         headInputStride = plan.head.input.width.roundedUp(to: 16)
         unsafe headInput = try allocate(Float.self, maximumLogitRows * headInputStride)
@@ -192,16 +201,46 @@ final class Executor: @unchecked Sendable {
 struct BoundParameter {
     let shape: [Int]
     let encoding: WeightEncoding
-    /// Keeps the bytes under the pointers alive.
+    /// Keep the bytes under the pointers alive.
     private let views: [ByteView]
+    private let description: AlignedBuffer
     let base: UnsafeRawPointer
-    /// `qc8w` only.
-    let scales: UnsafePointer<Float>?
-    let columnSums: UnsafePointer<Int32>?
+    /// What the kernels of the int8 linear layer are given; nil for float32.
+    let quantized: UnsafePointer<lathe_weights>?
 
     /// The bytes of each part; they stay where they are while this parameter lives.
     var parts: [UnsafeRawBufferPointer] { unsafe views.map { view in unsafe view.withUnsafeBytes { unsafe $0 } } }
     var floats: UnsafePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
+
+    /// - Parameter parts: the addresses of `Parameter.parts`, in their order.
+    private static func describe(
+        _ parameter: Parameter, _ panels: QuantizedPanels, _ parts: [UnsafeRawPointer]
+    ) -> lathe_weights {
+        var weights = unsafe lathe_weights()
+        unsafe weights.format =
+            switch (panels.groupSize, panels.packedByteCount) {
+            case (nil, nil): LATHE_QC8W
+            case (.some, nil): LATHE_QC4W
+            case (nil, .some): LATHE_QC8W_SPARSE
+            case (.some, .some): LATHE_QC4W_SPARSE
+            }
+        unsafe weights.columns = parameter.columns
+        unsafe weights.depth = parameter.depth
+        unsafe weights.values = parts[0]
+        unsafe weights.scales = parts[1].assumingMemoryBound(to: Float.self)
+        unsafe weights.column_sums = parts[2].assumingMemoryBound(to: Int32.self)
+        var next = 3
+        if let groupSize = panels.groupSize {
+            unsafe weights.group_size = groupSize
+            unsafe weights.multipliers = parts[next].assumingMemoryBound(to: Int8.self)
+            next += 1
+        }
+        if panels.packedByteCount != nil {
+            unsafe weights.masks = parts[next].assumingMemoryBound(to: UInt64.self)
+            unsafe weights.starts = parts[next + 1].assumingMemoryBound(to: UInt32.self)
+        }
+        return unsafe weights
+    }
 
     init(_ parameter: Parameter, in file: ModelFile) throws(LatheError) {
         unsafe shape = parameter.shape
@@ -211,8 +250,13 @@ struct BoundParameter {
         unsafe self.views = views
         let addresses = unsafe views.map { view in unsafe view.withUnsafeBytes { $0.baseAddress! } }
         unsafe base = addresses[0]
-        let isQuantized = parameter.encoding == .qc8w
-        unsafe scales = isQuantized ? addresses[1].assumingMemoryBound(to: Float.self) : nil
-        unsafe columnSums = isQuantized ? addresses[2].assumingMemoryBound(to: Int32.self) : nil
+        let description = unsafe AlignedBuffer(byteCount: MemoryLayout<lathe_weights>.stride)
+        unsafe self.description = description
+        unsafe quantized =
+            parameter.encoding.quantized.map { panels in
+                let weights = unsafe description.elements(of: lathe_weights.self)
+                unsafe weights.pointee = Self.describe(parameter, panels, addresses)
+                return unsafe UnsafePointer(weights)
+            }
     }
 }

@@ -58,8 +58,8 @@ public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
     package var kernelNames: [(family: String, name: String)] {
         func name(_ pointer: UnsafePointer<CChar>) -> String { unsafe String(cString: pointer) }
         return unsafe [
-            ("linear_qd8_qc8w_decode", name(lathe_linear_qd8_qc8w_select(features, 1).pointee.name)),
-            ("linear_qd8_qc8w_prefill", name(lathe_linear_qd8_qc8w_select(features, 512).pointee.name)),
+            ("linear_qd8_qc8w_decode", name(lathe_linear_qd8_choose(LATHE_QC8W, features, 1).kernel.pointee.name)),
+            ("linear_qd8_qc8w_prefill", name(lathe_linear_qd8_choose(LATHE_QC8W, features, 512).kernel.pointee.name)),
             ("linear_f32", name(lathe_linear_f32_select(features).pointee.name)),
             ("quantize", name(lathe_quantize_select(features).pointee.name)),
             ("vector", name(lathe_vector_select(features).pointee.name)),

@@ -17,10 +17,15 @@ extension Graph {
             let item = try item.object(at: "\(source), parameters")
             let name = try item.string("name", in: source)
             let place = "\(source), parameter `\(name)`"
-            let encoding = try item.string("encoding", in: place)
-            guard let encoding = WeightEncoding(rawValue: encoding) else {
+            let encodingName = try item.string("encoding", in: place)
+            guard
+                let encoding = WeightEncoding(
+                    name: encodingName, groupSize: try item.intIfPresent("group_size", in: place),
+                    packedByteCount: try item.intIfPresent("packed_bytes", in: place))
+            else {
                 throw LatheError(
-                    .unsupported, "\(place): the encoding `\(encoding)` is unknown to this version of Lathe.")
+                    .unsupported,
+                    "\(place): the encoding `\(encodingName)` is unknown to this version of Lathe, or lacks its sizes.")
             }
             var shape: [Int] = []
             for dimension in try item.array("shape", in: place) { shape.append(try dimension.int(at: place)) }
@@ -42,7 +47,12 @@ extension Graph {
 
 extension Parameter {
     fileprivate var json: JSON {
-        ["name": .string(name), "shape": .array(shape.map(JSON.number)), "encoding": .string(encoding.rawValue)]
+        var members: [(String, JSON)] = [
+            ("name", .string(name)), ("shape", .array(shape.map(JSON.number))), ("encoding", .string(encoding.name)),
+        ]
+        if let size = encoding.quantized?.groupSize { members.append(("group_size", .number(size))) }
+        if let count = encoding.quantized?.packedByteCount { members.append(("packed_bytes", .number(count))) }
+        return .object(JSONObject(members))
     }
 }
 

@@ -56,18 +56,29 @@ private struct GraphValidator {
                 parameter.shape.allSatisfy({ (1...Self.maximumDimension).contains($0) })
             else { throw fail("the parameter `\(parameter.name)` has the shape \(parameter.shape).") }
             if parameter.encoding != .rows && parameter.shape.count != 2 {
-                throw fail("the vector `\(parameter.name)` is encoded as `\(parameter.encoding.rawValue)`.")
+                throw fail("the vector `\(parameter.name)` is encoded as `\(parameter.encoding.name)`.")
             }
-            if parameter.encoding == .qc8w && parameter.depth > Self.maximumDepth {
-                throw fail(
-                    "the depth \(parameter.depth) of `\(parameter.name)` is more than \(Self.maximumDepth), "
-                        + "the most that int8 products add up to in 32 bits.")
-            }
+            if let panels = parameter.encoding.quantized { try check(panels, of: parameter) }
         }
         for value in graph.values {
             if let width = value.width, !(1...Self.maximumDimension).contains(width) {
                 throw fail("a value has the width \(width).")
             }
+        }
+    }
+
+    private func check(_ panels: QuantizedPanels, of parameter: Parameter) throws(LatheError) {
+        guard parameter.depth <= Self.maximumDepth else {
+            throw fail(
+                "the depth \(parameter.depth) of `\(parameter.name)` is more than \(Self.maximumDepth), "
+                    + "the most that int8 products add up to in 32 bits.")
+        }
+        if let size = panels.groupSize, !QuantizedPanels.groupSizes.contains(size) {
+            throw fail("`\(parameter.name)` has groups of \(size); they can be \(QuantizedPanels.groupSizes).")
+        }
+        // Panels start at 32-bit offsets.
+        if let count = panels.packedByteCount, count < 64 || count % 64 != 0 || count > Int(UInt32.max) {
+            throw fail("`\(parameter.name)` has \(count) packed bytes; they must be a multiple of 64 below 2^32.")
         }
     }
 
@@ -128,7 +139,7 @@ private struct GraphValidator {
                     "`\(table.name)` has \(table.shape[0]) rows for a vocabulary of \(configuration.vocabularySize).")
             }
             if let positions {
-                let positions = try parameter(positions, encoded: [.rows])
+                let positions = try parameter(positions, inRows: true)
                 guard positions.shape.count == 2, positions.depth == table.depth,
                     positions.shape[0] >= configuration.contextLength
                 else { throw fail("`\(positions.name)` has the shape \(positions.shape).") }
@@ -180,22 +191,22 @@ private struct GraphValidator {
         return width
     }
 
-    private func parameter(_ name: String, encoded: [WeightEncoding]) throws(LatheError) -> Parameter {
+    private func parameter(_ name: String, inRows: Bool) throws(LatheError) -> Parameter {
         guard let parameter = parameters[name] else { throw fail("there is no parameter `\(name)`.") }
-        guard encoded.contains(parameter.encoding) else {
-            throw fail("`\(name)` is encoded as `\(parameter.encoding.rawValue)`, which this operation cannot read.")
+        guard (parameter.encoding == .rows) == inRows else {
+            throw fail("`\(name)` is encoded as `\(parameter.encoding.name)`, which this operation cannot read.")
         }
         return parameter
     }
 
     private func matrix(_ name: String) throws(LatheError) -> Parameter {
-        let parameter = try parameter(name, encoded: [.panels, .qc8w])
+        let parameter = try parameter(name, inRows: false)
         guard parameter.shape.count == 2 else { throw fail("`\(name)` is no matrix.") }
         return parameter
     }
 
     private func vector(_ name: String, count: Int) throws(LatheError) {
-        let parameter = try parameter(name, encoded: [.rows])
+        let parameter = try parameter(name, inRows: true)
         guard parameter.shape == [count] else {
             throw fail("`\(name)` has the shape \(parameter.shape) instead of [\(count)].")
         }

@@ -13,7 +13,7 @@ package final class ModelFile: Sendable {
     package var path: String { container.path }
 
     /// Whether any weight is encoded in fewer bits than float32.
-    package var isQuantized: Bool { graph.parameters.contains { $0.encoding == .qc8w } }
+    package var isQuantized: Bool { graph.parameters.contains { $0.encoding.isQuantized } }
 
     package static func open(path: String, verify: Bool) throws(LatheError) -> ModelFile {
         try ModelFile(try LatheFile.open(path: path, verify: verify), scansWeights: verify)
@@ -90,7 +90,7 @@ package final class ModelFile: Sendable {
     private func scan(weightsToo: Bool) throws(LatheError) {
         for parameter in graph.parameters {
             switch parameter.encoding {
-            case .qc8w:
+            case .quantized:
                 let part = parameter.parts[1]
                 let scales = try bytes(of: part)
                 for index in 0..<parameter.columns {

@@ -70,6 +70,11 @@ enum Bytes {
     }
 }
 
+enum Percent {
+    /// `12.5 %` of a fraction.
+    static func text(_ fraction: Double) -> String { "\((fraction * 100).rounded(to: 1)) %" }
+}
+
 extension Double {
     /// Decimal digits behind the point, for people.
     func rounded(to digits: Int) -> String {

@@ -9,7 +9,7 @@
 uint32_t lathe_amx_emulation_features(void);
 
 void lathe_linear_qd8_qc8w_amx_emulated(
-    const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end);
+    const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 
 // The first thing done since the last call that a processor would have answered with an exception, or that leaves the
 // tiles in use after the kernel has returned; NULL if there was none.

@@ -5,17 +5,17 @@
 #error "Lathe's results are defined by IEEE arithmetic: compile without -ffast-math."
 #endif
 
-#include "linear_qd8_qc8w.h"
+#include "linear_qd8.h"
 
 #if defined(__x86_64__)
 #include <string.h>
 
 #include "../simd/vf16_avx2.h"
-#include "linear_qd8_qc8w_blocks.h"
+#include "linear_qd8_blocks.h"
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 
-#include "linear_qd8_qc8w_epilogue.h"
+#include "linear_qd8_epilogue.h"
 
 enum { MAXIMUM_ROWS = 3, MAXIMUM_PANELS = 3, QUIET = 128 };
 
@@ -30,12 +30,13 @@ static inline __m256i add_pairs(__m256i columns0123, __m256i columns4567) {
 static inline __attribute__((always_inline)) void accumulate(
     const lathe_qd8_block *block, const size_t rows, const size_t panels, const bool prefetches,
     int32_t *restrict acc) {
-  const lathe_linear_qd8_qc8w *op = block->operation;
+  const lathe_linear_qd8 *op = block->operation;
+  const int8_t *values = op->weights->values;
   const int8_t *weights[MAXIMUM_PANELS];
   const char *activations[MAXIMUM_ROWS];
   __m256i sum[MAXIMUM_ROWS][4 * MAXIMUM_PANELS];
 #pragma clang loop unroll(full)
-  for (size_t p = 0; p < panels; p++) weights[p] = op->weights + (block->panel + p) * block->panel_bytes;
+  for (size_t p = 0; p < panels; p++) weights[p] = values + (block->panel + p) * block->panel_bytes;
 #pragma clang loop unroll(full)
   for (size_t r = 0; r < rows; r++) {
     activations[r] = (const char *)op->activations + (block->row + r) * op->activation_stride_bytes;
@@ -87,7 +88,7 @@ static void run_block(const lathe_qd8_block *block) {
   lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
 }
 
-void lathe_linear_qd8_qc8w_avx2(const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end) {
+void lathe_linear_qd8_qc8w_avx2(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
   // Twelve of the 16 registers are accumulators, four to a row and panel.
   const size_t tall = operation->rows == 1 ? 1 : 3, wide = operation->rows == 1 ? 3 : 1;
   lathe_qd8_for_each_block(operation, panel_begin, panel_end, tall, wide, run_block);

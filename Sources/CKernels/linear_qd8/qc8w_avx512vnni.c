@@ -4,18 +4,18 @@
 #error "Lathe's results are defined by IEEE arithmetic: compile without -ffast-math."
 #endif
 
-#include "linear_qd8_qc8w.h"
+#include "linear_qd8.h"
 
 #if defined(__x86_64__)
 #include <string.h>
 
 #include "../simd/vf16_avx512.h"
-#include "linear_qd8_qc8w_blocks.h"
+#include "linear_qd8_blocks.h"
 
 #pragma clang attribute push( \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"))), apply_to = function)
 
-#include "linear_qd8_qc8w_epilogue.h"
+#include "linear_qd8_epilogue.h"
 
 enum { MAXIMUM_ROWS = 8, MAXIMUM_PANELS = 4, QUIET = 128 };
 
@@ -36,7 +36,8 @@ static inline __m512i zero_point_factors(int32_t zero_point) {
 static inline __attribute__((always_inline)) void accumulate(
     const lathe_qd8_block *block, const size_t rows, const size_t panels, const bool prefetches,
     int32_t *restrict acc) {
-  const lathe_linear_qd8_qc8w *op = block->operation;
+  const lathe_linear_qd8 *op = block->operation;
+  const int8_t *values = op->weights->values;
   const int8_t *weights[MAXIMUM_PANELS];
   const uint8_t *activations[MAXIMUM_ROWS];
   __m512i sum[MAXIMUM_ROWS][MAXIMUM_PANELS];
@@ -46,8 +47,8 @@ static inline __attribute__((always_inline)) void accumulate(
   }
 #pragma clang loop unroll(full)
   for (size_t p = 0; p < panels; p++) {
-    weights[p] = op->weights + (block->panel + p) * block->panel_bytes;
-    __m512i column_sums = split_column_sums(op->column_sums + (block->panel + p) * LATHE_PANEL_COLUMNS);
+    weights[p] = values + (block->panel + p) * block->panel_bytes;
+    __m512i column_sums = split_column_sums(op->weights->column_sums + (block->panel + p) * LATHE_PANEL_COLUMNS);
 #pragma clang loop unroll(full)
     for (size_t r = 0; r < rows; r++) {
       __m512i factors = zero_point_factors(op->quantization[block->row + r].zero_point);
@@ -102,7 +103,7 @@ static void run_block(const lathe_qd8_block *block) {
   lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
 }
 
-void lathe_linear_qd8_qc8w_avx512vnni(const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end) {
+void lathe_linear_qd8_qc8w_avx512vnni(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
   // 24 accumulators, a vector of weights for each panel and one of activations fill the register file. Eight rows are
   // kept in one block, since they are as fast as memory gives weights.
   if (operation->rows == 7 || operation->rows == 8) {

@@ -9,7 +9,7 @@
 #error "Lathe's results are defined by IEEE arithmetic: compile without -ffast-math."
 #endif
 
-#include "linear_qd8_qc8w.h"
+#include "linear_qd8.h"
 
 #if defined(__x86_64__)
 #include <string.h>
@@ -19,7 +19,7 @@
 #pragma clang attribute push( \
     __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
 
-#include "linear_qd8_qc8w_epilogue.h"
+#include "linear_qd8_epilogue.h"
 
 enum { SUM_00, SUM_01, SUM_10, SUM_11, ROWS_0, ROWS_1, PANEL_0, PANEL_1, TILES };
 enum {
@@ -62,12 +62,12 @@ typedef struct {
 } pending_block;
 
 // Makes up to `count` vectors of outputs.
-static inline void finish_some(const lathe_linear_qd8_qc8w *op, pending_block *pending, size_t count) {
+static inline void finish_some(const lathe_linear_qd8 *op, pending_block *pending, size_t count) {
   for (; count > 0 && pending->row < pending->row_end; count--) {
     const size_t panel = pending->panel + pending->next_panel;
     vi16 sums = vi16_load(pending->sums->at[pending->row - pending->first_row][pending->next_panel]);
     vi16 zero_point = vi16_set1(op->quantization[pending->row].zero_point);
-    vi16 correction = vi16_mul(zero_point, vi16_load(op->column_sums + panel * LATHE_PANEL_COLUMNS));
+    vi16 correction = vi16_mul(zero_point, vi16_load(op->weights->column_sums + panel * LATHE_PANEL_COLUMNS));
     lathe_qd8_finish_vector(op, op->epilogue, pending->row, panel, vi16_sub(sums, correction));
     if (++pending->next_panel == pending->panels) {
       pending->next_panel = 0;
@@ -99,7 +99,7 @@ static inline void configure_tiles(const row_split *split) {
 // sums += (or =, for the first chunk) activations · weights over `tiles` tiles of the depth; `two_panels` and `two_halves`
 // are constants after inlining.
 static inline __attribute__((always_inline)) void accumulate(
-    const lathe_linear_qd8_qc8w *op, const row_split *split, const uint8_t *activations, const int8_t *weights,
+    const lathe_linear_qd8 *op, const row_split *split, const uint8_t *activations, const int8_t *weights,
     size_t tiles, size_t panel_bytes, size_t prefetch_end, const bool two_panels, const bool two_halves, bool first,
     block_sums *sums, pending_block *pending) {
   const size_t stride = op->activation_stride_bytes, sums_stride = sizeof sums->at[0];
@@ -151,9 +151,9 @@ static inline __attribute__((always_inline)) void accumulate(
   if (two_panels && two_halves) _tile_stored(SUM_11, lower_sums + LATHE_PANEL_COLUMNS, sums_stride);
 }
 
-void lathe_linear_qd8_qc8w_amx(const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end) {
-  const lathe_linear_qd8_qc8w *op = operation;
-  const size_t panel_bytes = lathe_qc8w_panel_bytes(op->depth);
+void lathe_linear_qd8_qc8w_amx(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
+  const lathe_linear_qd8 *op = operation;
+  const size_t panel_bytes = lathe_qc8w_panel_bytes(op->weights->depth);
   const size_t tiles = panel_bytes / TILE_BYTES;
   const size_t chunks = (tiles + CHUNK_TILES - 1) / CHUNK_TILES, chunk_tiles = (tiles + chunks - 1) / chunks;
   const row_split split = split_rows(op->rows);
@@ -163,7 +163,7 @@ void lathe_linear_qd8_qc8w_amx(const lathe_linear_qd8_qc8w *operation, size_t pa
   configure_tiles(&split);
   for (size_t panel = panel_begin; panel < panel_end; panel += BLOCK_PANELS) {
     const size_t panels = panel_end - panel < BLOCK_PANELS ? panel_end - panel : BLOCK_PANELS;
-    const int8_t *weights = op->weights + panel * panel_bytes;
+    const int8_t *weights = (const int8_t *)op->weights->values + panel * panel_bytes;
     for (size_t first = 0; first < split.count; first += CHUNK_BLOCKS) {
       const size_t end = first + CHUNK_BLOCKS < split.count ? first + CHUNK_BLOCKS : split.count;
       for (size_t tile = 0; tile < tiles; tile += chunk_tiles) {

@@ -1,9 +1,9 @@
 // How the vector kernels of the int8 linear layer walk: groups of panels outside, blocks of rows inside, so that each
 // weight comes from memory once and from cache for every further row block; and what they prefetch meanwhile.
-#ifndef LATHE_LINEAR_QD8_QC8W_BLOCKS_H
-#define LATHE_LINEAR_QD8_QC8W_BLOCKS_H
+#ifndef LATHE_LINEAR_QD8_BLOCKS_H
+#define LATHE_LINEAR_QD8_BLOCKS_H
 
-#include "linear_qd8_qc8w.h"
+#include "linear_qd8.h"
 
 // One block of rows × panels, small enough that its accumulators are registers.
 //
@@ -11,7 +11,7 @@
 // at prefetch_begin[0], advancing by prefetch_step, and set to prefetch_begin[1] when the walk passes `turn`.
 // A prefetch never faults, so the addresses may lie past the end of the matrix.
 typedef struct {
-  const lathe_linear_qd8_qc8w *operation;
+  const lathe_linear_qd8 *operation;
   size_t row, rows, panel, panels;
   size_t panel_bytes, turn;
   bool prefetches;  // else the kernel need not: measured, those instructions cost prefill a tenth
@@ -37,17 +37,18 @@ static inline void lathe_qd8_prefetch_next_group(lathe_qd8_block *block, size_t 
 // The same with so many row blocks that each has only a few lines to ask for: all at once, before the block.
 static inline void lathe_qd8_prefetch_next_group_now(const lathe_qd8_block *block, size_t i, size_t n) {
   const size_t bytes = block->panels * block->panel_bytes;
-  const char *next = (const char *)block->operation->weights + (block->panel + block->panels) * block->panel_bytes;
+  const char *weights = block->operation->weights->values;
+  const char *next = weights + (block->panel + block->panels) * block->panel_bytes;
   for (size_t at = i * bytes / n; at < (i + 1) * bytes / n; at += 64) __builtin_prefetch(next + at, 0, 2);
 }
 
 // Calls `run` for all blocks of at most `tall` rows and exactly `wide` panels, single panels at the end.
 static inline __attribute__((always_inline)) void lathe_qd8_for_each_block(
-    const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end, size_t tall, size_t wide,
+    const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end, size_t tall, size_t wide,
     void (*run)(const lathe_qd8_block *)) {
   // From five blocks of at most `tall` rows on, none has fewer than tall − 1: the kernels need quiet forms of those only.
   enum { PREFETCH_BYTES = 4096, MANY_ROW_BLOCKS = 5 };
-  const size_t panel_bytes = lathe_qc8w_panel_bytes(operation->depth);
+  const size_t panel_bytes = lathe_qc8w_panel_bytes(operation->weights->depth);
   const size_t row_blocks = (operation->rows + tall - 1) / tall;
   lathe_qd8_block block = {.operation = operation, .panel_bytes = panel_bytes};
   block.turn = panel_bytes > PREFETCH_BYTES ? panel_bytes - PREFETCH_BYTES : 0;

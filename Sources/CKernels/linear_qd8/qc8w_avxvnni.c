@@ -4,17 +4,17 @@
 #error "Lathe's results are defined by IEEE arithmetic: compile without -ffast-math."
 #endif
 
-#include "linear_qd8_qc8w.h"
+#include "linear_qd8.h"
 
 #if defined(__x86_64__)
 #include <string.h>
 
 #include "../simd/vf16_avx2.h"
-#include "linear_qd8_qc8w_blocks.h"
+#include "linear_qd8_blocks.h"
 
 #pragma clang attribute push(__attribute__((target("avxvnni,avx2,fma,f16c"))), apply_to = function)
 
-#include "linear_qd8_qc8w_epilogue.h"
+#include "linear_qd8_epilogue.h"
 
 enum { MAXIMUM_ROWS = 6, MAXIMUM_PANELS = 4, QUIET = 128 };
 
@@ -35,7 +35,8 @@ static inline __m256i zero_point_factors(int32_t zero_point) {
 static inline __attribute__((always_inline)) void accumulate(
     const lathe_qd8_block *block, const size_t rows, const size_t panels, const bool prefetches,
     int32_t *restrict acc) {
-  const lathe_linear_qd8_qc8w *op = block->operation;
+  const lathe_linear_qd8 *op = block->operation;
+  const int8_t *values = op->weights->values;
   const int8_t *weights[MAXIMUM_PANELS];
   const uint8_t *activations[MAXIMUM_ROWS];
   __m256i sum[MAXIMUM_ROWS][2 * MAXIMUM_PANELS];
@@ -44,10 +45,10 @@ static inline __attribute__((always_inline)) void accumulate(
     activations[r] = (const uint8_t *)op->activations + (block->row + r) * op->activation_stride_bytes;
   }
 #pragma clang loop unroll(full)
-  for (size_t p = 0; p < panels; p++) weights[p] = op->weights + (block->panel + p) * block->panel_bytes;
+  for (size_t p = 0; p < panels; p++) weights[p] = values + (block->panel + p) * block->panel_bytes;
 #pragma clang loop unroll(full)
   for (size_t v = 0; v < 2 * panels; v++) {
-    __m256i column_sums = split_column_sums(op->column_sums + block->panel * LATHE_PANEL_COLUMNS + v * 8);
+    __m256i column_sums = split_column_sums(op->weights->column_sums + block->panel * LATHE_PANEL_COLUMNS + v * 8);
 #pragma clang loop unroll(full)
     for (size_t r = 0; r < rows; r++) {
       __m256i factors = zero_point_factors(op->quantization[block->row + r].zero_point);
@@ -102,7 +103,7 @@ static void run_block(const lathe_qd8_block *block) {
   lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
 }
 
-void lathe_linear_qd8_qc8w_avxvnni(const lathe_linear_qd8_qc8w *operation, size_t panel_begin, size_t panel_end) {
+void lathe_linear_qd8_qc8w_avxvnni(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
   // At most 12 of the 16 registers are accumulators: several panels for few rows, as memory likes several streams.
   if (operation->rows == 1) {
     lathe_qd8_for_each_block(operation, panel_begin, panel_end, 1, 4, run_block);

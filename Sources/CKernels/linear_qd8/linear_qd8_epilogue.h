@@ -1,28 +1,29 @@
 // The end of a block of the int8 linear layer, from int32 accumulators to float32 outputs. A template: include it after
 // one of simd/vf16_*.h and inside that file's target attribute.
-#ifndef LATHE_LINEAR_QD8_QC8W_EPILOGUE_H
-#define LATHE_LINEAR_QD8_QC8W_EPILOGUE_H
+#ifndef LATHE_LINEAR_QD8_EPILOGUE_H
+#define LATHE_LINEAR_QD8_EPILOGUE_H
 
-#include "linear_qd8_qc8w.h"
+#include "linear_qd8.h"
 
 static const float lathe_qd8_no_bias[LATHE_PANEL_COLUMNS];
 
 // One vector of outputs: row `row`, the columns of `panel`; acc has its zero point taken off.
 static inline __attribute__((always_inline)) void lathe_qd8_finish_vector(
-    const lathe_linear_qd8_qc8w *op, const lathe_epilogue activation, size_t row, size_t panel, vi16 acc) {
+    const lathe_linear_qd8 *op, const lathe_epilogue activation, size_t row, size_t panel, vi16 acc) {
   const size_t column = panel * LATHE_PANEL_COLUMNS;
-  const size_t count = op->columns - column < LATHE_PANEL_COLUMNS ? op->columns - column : LATHE_PANEL_COLUMNS;
+  const size_t rest = op->weights->columns - column;
+  const size_t count = rest < LATHE_PANEL_COLUMNS ? rest : LATHE_PANEL_COLUMNS;
   const float *bias = op->bias ? op->bias + column : lathe_qd8_no_bias;
   const float *residual =
       op->residual ? (const float *)((const char *)op->residual + row * op->residual_stride_bytes) + column : NULL;
   float *output = (float *)((char *)op->output + row * op->output_stride_bytes) + column;
   vf16 x = vf16_dequantize(
-      acc, vf16_set1(op->quantization[row].scale), vf16_load(op->weight_scales + column), vf16_load(bias));
+      acc, vf16_set1(op->quantization[row].scale), vf16_load(op->weights->scales + column), vf16_load(bias));
   vf16_finish(x, activation, residual, output, count);
 }
 
 static inline __attribute__((always_inline)) void lathe_qd8_finish_rows(
-    const lathe_linear_qd8_qc8w *op, const lathe_epilogue activation, size_t row, size_t rows, size_t panel,
+    const lathe_linear_qd8 *op, const lathe_epilogue activation, size_t row, size_t rows, size_t panel,
     size_t panels, const int32_t *acc) {
   for (size_t r = 0; r < rows; r++) {
     for (size_t p = 0; p < panels; p++, acc += LATHE_PANEL_COLUMNS) {
@@ -33,7 +34,7 @@ static inline __attribute__((always_inline)) void lathe_qd8_finish_rows(
 
 // acc [rows][panels][16], its zero point taken off.
 static inline __attribute__((always_inline)) void lathe_qd8_finish_block(
-    const lathe_linear_qd8_qc8w *op, size_t row, size_t rows, size_t panel, size_t panels, const int32_t *acc) {
+    const lathe_linear_qd8 *op, size_t row, size_t rows, size_t panel, size_t panels, const int32_t *acc) {
   switch (op->epilogue) {
     case LATHE_EPILOGUE_NONE: lathe_qd8_finish_rows(op, LATHE_EPILOGUE_NONE, row, rows, panel, panels, acc); break;
     case LATHE_EPILOGUE_GELU_TANH:
