@@ -43,6 +43,8 @@ VF16_FN void vi16_store(int32_t *p, vi16 x) { _mm512_storeu_si512(p, x); }
 VF16_FN vi16 vi16_add(vi16 a, vi16 b) { return _mm512_add_epi32(a, b); }
 VF16_FN vi16 vi16_sub(vi16 a, vi16 b) { return _mm512_sub_epi32(a, b); }
 VF16_FN vi16 vi16_mul(vi16 a, vi16 b) { return _mm512_mullo_epi32(a, b); }
+VF16_FN vi16 vi16_and(vi16 a, vi16 b) { return _mm512_and_si512(a, b); }
+VF16_FN vi16 vi16_shift_right(vi16 x, unsigned bits) { return _mm512_srli_epi32(x, bits); }
 VF16_FN vi16 vi16_clamp(vi16 x, int32_t low, int32_t high) {
   return _mm512_min_epi32(_mm512_max_epi32(x, _mm512_set1_epi32(low)), _mm512_set1_epi32(high));
 }
