@@ -59,6 +59,12 @@ static const lathe_linear_qd8_kernel linear_qd8_kernels[] = {
     LINEAR_QD8(
         qc8w, LATHE_QC8W, amx, AVX512 | LATHE_CPU_AVX512VNNI | LATHE_CPU_AMX_INT8, LATHE_ACTIVATIONS_U8, 8, ANY),
 #endif
+    LINEAR_QD8(qc4w, LATHE_QC4W, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
+#if defined(__x86_64__)
+    LINEAR_QD8(qc4w, LATHE_QC4W, avx2, AVX2, LATHE_ACTIVATIONS_U8, 1, ANY),
+    LINEAR_QD8(qc4w, LATHE_QC4W, avxvnni, AVX2 | LATHE_CPU_AVXVNNI, LATHE_ACTIVATIONS_U8, 1, 8),
+    LINEAR_QD8(qc4w, LATHE_QC4W, avx512vnni, AVX512 | LATHE_CPU_AVX512VNNI, LATHE_ACTIVATIONS_U8, 1, 8),
+#endif
 };
 
 const lathe_linear_qd8_kernel *lathe_linear_qd8_kernels(size_t *count) {
@@ -68,6 +74,11 @@ const lathe_linear_qd8_kernel *lathe_linear_qd8_kernels(size_t *count) {
 
 static const lathe_expand_kernel expand_kernels[] = {
     {"scalar", LATHE_QC8W, 0, lathe_expand_qc8w_scalar},
+    {"scalar", LATHE_QC4W, 0, lathe_expand_qc4w_scalar},
+#if defined(__x86_64__)
+    {"avx2", LATHE_QC4W, AVX2, lathe_expand_qc4w_avx2},
+    {"avx512", LATHE_QC4W, AVX512, lathe_expand_qc4w_avx512},
+#endif
 };
 
 const lathe_expand_kernel *lathe_expand_kernels(size_t *count) {
@@ -84,14 +95,15 @@ const lathe_expand_kernel *lathe_expand_select(lathe_weight_format format, uint3
   return best;
 }
 
+// The last kernel of that format that these features can run, of those that want no more rows; NULL where it wants fewer: a
+// lesser instruction set reading the format would be slower than this one reading expanded panels.
 static const lathe_linear_qd8_kernel *linear_qd8_select(lathe_weight_format format, uint32_t features, size_t rows) {
   const lathe_linear_qd8_kernel *best = NULL;
   for (size_t i = 0; i < COUNT_OF(linear_qd8_kernels); i++) {
     const lathe_linear_qd8_kernel *kernel = &linear_qd8_kernels[i];
-    const bool suits = rows >= kernel->minimum_rows && rows <= kernel->maximum_rows;
-    if (kernel->format == format && suits && can_run(kernel->features, features)) best = kernel;
+    if (kernel->format == format && rows >= kernel->minimum_rows && can_run(kernel->features, features)) best = kernel;
   }
-  return best;
+  return best && rows <= best->maximum_rows ? best : NULL;
 }
 
 lathe_linear_qd8_choice lathe_linear_qd8_choose(lathe_weight_format format, uint32_t features, size_t rows) {
@@ -138,7 +150,7 @@ const lathe_linear_f32_kernel *lathe_linear_f32_select(uint32_t features) {
   {                                                                                                          \
     #isa, features, lathe_layer_norm_##isa, lathe_activate_##isa, lathe_add_##isa, lathe_log_sum_exp_##isa,  \
         lathe_combine_halves_##isa, lathe_greatest_##isa, lathe_kv_store_##isa, lathe_attention_##isa,       \
-        {lathe_embed_qc8w_##isa},                                                                            \
+        {[LATHE_QC8W] = lathe_embed_qc8w_##isa, [LATHE_QC4W] = lathe_embed_qc4w_scalar},                     \
         lathe_embed_f32_scalar /* one gathered element at a time on every instruction set */                 \
   }
 

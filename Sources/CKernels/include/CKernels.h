@@ -339,6 +339,28 @@ static inline size_t lathe_qc8w_bytes(size_t columns, size_t depth) {
 }
 static inline size_t lathe_f32_bytes(size_t columns, size_t depth) { return lathe_round_up(columns, 16) * depth * 4; }
 
+// int4. Chooses the scale of each column and the multiplier m and numbers q of each group of `group_size` (32, 64 or 128)
+// weights, so that Σ_k importance(k)·(w − scale·m·q)² is small: a search from the best step of each group by itself, not
+// the greatest magnitude's. A weight of zero stays zero. A column of zeros, one whose absmax is below 2⁻¹⁰⁰, and the columns
+// of padding have scale 1 and q 0; groups of nothing but zeros have m 1.
+// `importance` is [depth], finite and ≥ 0 (the mean square of each input, say), or NULL: all alike.
+void lathe_pack_qc4w(
+    const float *weights, size_t column_stride_bytes, size_t depth_stride_bytes, size_t columns, size_t depth,
+    size_t group_size, const float *importance, uint8_t *values, int8_t *multipliers, float *scales,
+    int32_t *column_sums);
+// Packs what was chosen elsewhere: q [columns][depth] in −8…7, m [columns][lathe_qc4w_groups(depth, group_size)] in ±1…15.
+void lathe_pack_qc4w_values(
+    const int8_t *q, const int8_t *m, size_t columns, size_t depth, size_t group_size, uint8_t *values,
+    int8_t *multipliers, int32_t *column_sums);
+static inline size_t lathe_qc4w_bytes(size_t columns, size_t depth) { return lathe_qc8w_bytes(columns, depth) / 2; }
+// Multipliers of one column.
+static inline size_t lathe_qc4w_groups(size_t depth, size_t group_size) {
+  return (lathe_round_up(depth, 64) + group_size - 1) / group_size;
+}
+static inline size_t lathe_qc4w_multiplier_bytes(size_t columns, size_t depth, size_t group_size) {
+  return lathe_round_up(columns, 16) * lathe_qc4w_groups(depth, group_size);
+}
+
 // MARK: - Canonical scalar mathematics (2.3e-7 relative; the same bits as in every vector kernel)
 
 float lathe_exp(float x);

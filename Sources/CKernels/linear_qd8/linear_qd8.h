@@ -12,6 +12,15 @@ static inline size_t lathe_qc8w_panel_bytes(size_t depth) {
   return lathe_round_up(depth, LATHE_DEPTH_BLOCK) * LATHE_PANEL_COLUMNS;
 }
 
+// The same of int4.
+static inline size_t lathe_qc4w_panel_bytes(size_t depth) { return lathe_qc8w_panel_bytes(depth) / 2; }
+// Multipliers of a panel: [groups][16].
+static inline size_t lathe_qc4w_panel_multipliers(const lathe_weights *weights) {
+  return lathe_qc4w_groups(weights->depth, weights->group_size) * LATHE_PANEL_COLUMNS;
+}
+// The number that the low nibble stands for, in −8…7; of the high one, that of nibbles >> 4.
+static inline int32_t lathe_nibble(uint32_t nibbles) { return (int32_t)((nibbles & 15) ^ 8) - 8; }
+
 void lathe_linear_qd8_qc8w_scalar(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 #if defined(__x86_64__)
 // Activations stored as LATHE_ACTIVATIONS_I16_CENTERED; the others take LATHE_ACTIVATIONS_U8.
@@ -21,6 +30,18 @@ void lathe_linear_qd8_qc8w_avx512vnni(const lathe_linear_qd8 *operation, size_t 
 void lathe_linear_qd8_qc8w_amx(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 #endif
 
+void lathe_linear_qd8_qc4w_scalar(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+#if defined(__x86_64__)
+void lathe_linear_qd8_qc4w_avx2(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+void lathe_linear_qd8_qc4w_avxvnni(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+void lathe_linear_qd8_qc4w_avx512vnni(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+#endif
+
+void lathe_expand_qc4w_scalar(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+#if defined(__x86_64__)
+void lathe_expand_qc4w_avx2(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+void lathe_expand_qc4w_avx512(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+#endif
 void lathe_expand_qc8w_scalar(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
 
 #endif

@@ -18,6 +18,12 @@ typedef struct {
   size_t prefetch_begin[2], prefetch_step;
 } lathe_qd8_block;
 
+// The offset at which to prefetch where the walk is at byte `at` of its panels.
+static inline size_t lathe_qd8_prefetch_offset(const lathe_qd8_block *block, size_t at) {
+  const size_t begin = block->prefetch_begin[at >= block->turn], walked = at >= block->turn ? at - block->turn : at;
+  return begin + walked / 64 * block->prefetch_step;
+}
+
 // With one row block, the panels are read at the speed of memory: prefetch 4 KB ahead in each stream, and where that
 // passes the panel's end, in the panel which this stream reads next.
 static inline void lathe_qd8_prefetch_ahead(lathe_qd8_block *block, bool last) {
@@ -42,13 +48,13 @@ static inline void lathe_qd8_prefetch_next_group_now(const lathe_qd8_block *bloc
   for (size_t at = i * bytes / n; at < (i + 1) * bytes / n; at += 64) __builtin_prefetch(next + at, 0, 2);
 }
 
-// Calls `run` for all blocks of at most `tall` rows and exactly `wide` panels, single panels at the end.
+// Calls `run` for all blocks of at most `tall` rows and exactly `wide` panels, single panels at the end; a panel has
+// `panel_bytes`, a multiple of 64.
 static inline __attribute__((always_inline)) void lathe_qd8_for_each_block(
-    const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end, size_t tall, size_t wide,
-    void (*run)(const lathe_qd8_block *)) {
+    const lathe_linear_qd8 *operation, size_t panel_bytes, size_t panel_begin, size_t panel_end, size_t tall,
+    size_t wide, void (*run)(const lathe_qd8_block *)) {
   // From five blocks of at most `tall` rows on, none has fewer than tall − 1: the kernels need quiet forms of those only.
   enum { PREFETCH_BYTES = 4096, MANY_ROW_BLOCKS = 5 };
-  const size_t panel_bytes = lathe_qc8w_panel_bytes(operation->weights->depth);
   const size_t row_blocks = (operation->rows + tall - 1) / tall;
   lathe_qd8_block block = {.operation = operation, .panel_bytes = panel_bytes};
   block.turn = panel_bytes > PREFETCH_BYTES ? panel_bytes - PREFETCH_BYTES : 0;

@@ -89,9 +89,10 @@ static void run_block(const lathe_qd8_block *block) {
 }
 
 void lathe_linear_qd8_qc8w_avx2(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
+  const size_t panel_bytes = lathe_qc8w_panel_bytes(operation->weights->depth);
   // Twelve of the 16 registers are accumulators, four to a row and panel.
   const size_t tall = operation->rows == 1 ? 1 : 3, wide = operation->rows == 1 ? 3 : 1;
-  lathe_qd8_for_each_block(operation, panel_begin, panel_end, tall, wide, run_block);
+  lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, tall, wide, run_block);
 }
 
 #pragma clang attribute pop

@@ -19,18 +19,6 @@
 
 enum { MAXIMUM_ROWS = 8, MAXIMUM_PANELS = 4, QUIET = 128 };
 
-// −zp·colsum by one VPDPWSSD for the price of one: colsum = 128·(colsum>>7) + (colsum&127), both parts and −128·zp fit
-// 16 bits since |colsum| ≤ 127·32768 and zp ≤ 255, and the sum of the two products is exact.
-static inline __m512i split_column_sums(const int32_t *column_sums) {
-  __m512i sums = _mm512_loadu_si512(column_sums);
-  __m512i high = _mm512_slli_epi32(_mm512_srai_epi32(sums, 7), 16);
-  return _mm512_or_si512(high, _mm512_and_si512(sums, _mm512_set1_epi32(127)));
-}
-static inline __m512i zero_point_factors(int32_t zero_point) {
-  uint32_t minus = 0u - (uint32_t)zero_point;
-  return _mm512_set1_epi32((int32_t)((minus & 0xffff) | (minus * 128) << 16));
-}
-
 // acc [rows][panels][16] = Σ_k q·w − zp·colsum. `rows` and `panels` are constants after inlining, so that every
 // accumulator is a register.
 static inline __attribute__((always_inline)) void accumulate(
@@ -48,11 +36,10 @@ static inline __attribute__((always_inline)) void accumulate(
 #pragma clang loop unroll(full)
   for (size_t p = 0; p < panels; p++) {
     weights[p] = values + (block->panel + p) * block->panel_bytes;
-    __m512i column_sums = split_column_sums(op->weights->column_sums + (block->panel + p) * LATHE_PANEL_COLUMNS);
+    const int32_t *column_sums = op->weights->column_sums + (block->panel + p) * LATHE_PANEL_COLUMNS;
 #pragma clang loop unroll(full)
     for (size_t r = 0; r < rows; r++) {
-      __m512i factors = zero_point_factors(op->quantization[block->row + r].zero_point);
-      sum[r][p] = _mm512_dpwssd_epi32(_mm512_setzero_si512(), column_sums, factors);
+      sum[r][p] = lathe_qd8_minus_zero_point(column_sums, op->quantization[block->row + r].zero_point);
     }
   }
   size_t at = 0;
@@ -104,12 +91,13 @@ static void run_block(const lathe_qd8_block *block) {
 }
 
 void lathe_linear_qd8_qc8w_avx512vnni(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
+  const size_t panel_bytes = lathe_qc8w_panel_bytes(operation->weights->depth);
   // 24 accumulators, a vector of weights for each panel and one of activations fill the register file. Eight rows are
   // kept in one block, since they are as fast as memory gives weights.
   if (operation->rows == 7 || operation->rows == 8) {
-    lathe_qd8_for_each_block(operation, panel_begin, panel_end, 8, 3, run_block);
+    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 8, 3, run_block);
   } else {
-    lathe_qd8_for_each_block(operation, panel_begin, panel_end, 6, 4, run_block);
+    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 6, 4, run_block);
   }
 }
 

@@ -18,18 +18,6 @@
 
 enum { MAXIMUM_ROWS = 6, MAXIMUM_PANELS = 4, QUIET = 128 };
 
-// −zp·colsum by one VPDPWSSD: colsum = 128·(colsum>>7) + (colsum&127), both parts and −128·zp fit 16 bits since
-// |colsum| ≤ 127·32768 and zp ≤ 255, and the sum of the two products is exact.
-static inline __m256i split_column_sums(const int32_t *column_sums) {
-  __m256i sums = _mm256_loadu_si256((const __m256i *)column_sums);
-  __m256i high = _mm256_slli_epi32(_mm256_srai_epi32(sums, 7), 16);
-  return _mm256_or_si256(high, _mm256_and_si256(sums, _mm256_set1_epi32(127)));
-}
-static inline __m256i zero_point_factors(int32_t zero_point) {
-  uint32_t minus = 0u - (uint32_t)zero_point;
-  return _mm256_set1_epi32((int32_t)((minus & 0xffff) | (minus * 128) << 16));
-}
-
 // acc [rows][panels][16] = Σ_k q·w − zp·colsum. `rows` and `panels` are constants after inlining, so that every
 // accumulator is a register; the halves of panel p are the vectors 2p and 2p + 1.
 static inline __attribute__((always_inline)) void accumulate(
@@ -45,14 +33,14 @@ static inline __attribute__((always_inline)) void accumulate(
     activations[r] = (const uint8_t *)op->activations + (block->row + r) * op->activation_stride_bytes;
   }
 #pragma clang loop unroll(full)
-  for (size_t p = 0; p < panels; p++) weights[p] = values + (block->panel + p) * block->panel_bytes;
-#pragma clang loop unroll(full)
-  for (size_t v = 0; v < 2 * panels; v++) {
-    __m256i column_sums = split_column_sums(op->weights->column_sums + block->panel * LATHE_PANEL_COLUMNS + v * 8);
+  for (size_t p = 0; p < panels; p++) {
+    weights[p] = values + (block->panel + p) * block->panel_bytes;
+    const int32_t *column_sums = op->weights->column_sums + (block->panel + p) * LATHE_PANEL_COLUMNS;
 #pragma clang loop unroll(full)
     for (size_t r = 0; r < rows; r++) {
-      __m256i factors = zero_point_factors(op->quantization[block->row + r].zero_point);
-      sum[r][v] = _mm256_dpwssd_avx_epi32(_mm256_setzero_si256(), column_sums, factors);
+      vi16 start = lathe_qd8_minus_zero_point(column_sums, op->quantization[block->row + r].zero_point);
+      sum[r][2 * p] = start.low;
+      sum[r][2 * p + 1] = start.high;
     }
   }
   size_t at = 0;
@@ -104,13 +92,14 @@ static void run_block(const lathe_qd8_block *block) {
 }
 
 void lathe_linear_qd8_qc8w_avxvnni(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
+  const size_t panel_bytes = lathe_qc8w_panel_bytes(operation->weights->depth);
   // At most 12 of the 16 registers are accumulators: several panels for few rows, as memory likes several streams.
   if (operation->rows == 1) {
-    lathe_qd8_for_each_block(operation, panel_begin, panel_end, 1, 4, run_block);
+    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 1, 4, run_block);
   } else if (operation->rows <= 3) {
-    lathe_qd8_for_each_block(operation, panel_begin, panel_end, 3, 2, run_block);
+    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 3, 2, run_block);
   } else {
-    lathe_qd8_for_each_block(operation, panel_begin, panel_end, 6, 1, run_block);
+    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 6, 1, run_block);
   }
 }
 

@@ -4,10 +4,7 @@
 #error "Lathe's results are defined by IEEE arithmetic: compile without -ffast-math."
 #endif
 
-#include <math.h>
-
-#include "../simd/math_scalar.h"
-#include "linear_qd8.h"
+#include "linear_qd8_scalar.h"
 
 // sums[n] = Σ_k q(k)·w(n,k), wrapping like the int32 of every instruction set.
 static void accumulate_panel(const uint8_t *q, const int8_t *panel, size_t padded_depth, uint32_t sums[16]) {
@@ -23,28 +20,16 @@ static void accumulate_panel(const uint8_t *q, const int8_t *panel, size_t padde
 }
 
 void lathe_linear_qd8_qc8w_scalar(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
-  const lathe_linear_qd8 *op = operation;
-  const size_t padded_depth = lathe_round_up(op->weights->depth, LATHE_DEPTH_BLOCK);
+  const lathe_weights *weights = operation->weights;
+  const size_t padded_depth = lathe_round_up(weights->depth, LATHE_DEPTH_BLOCK);
   for (size_t panel = panel_begin; panel < panel_end; panel++) {
-    const int8_t *weights = (const int8_t *)op->weights->values + panel * lathe_qc8w_panel_bytes(op->weights->depth);
-    const size_t first = panel * LATHE_PANEL_COLUMNS;
-    const size_t rest = op->weights->columns - first;
-    const size_t end = first + (rest < LATHE_PANEL_COLUMNS ? rest : LATHE_PANEL_COLUMNS);
-    for (size_t row = 0; row < op->rows; row++) {
-      const uint8_t *q = (const uint8_t *)op->activations + row * op->activation_stride_bytes;
-      const lathe_row_quantization quantization = op->quantization[row];
-      const float *residual =
-          op->residual ? (const float *)((const char *)op->residual + row * op->residual_stride_bytes) : NULL;
-      float *output = (float *)((char *)op->output + row * op->output_stride_bytes);
+    const int8_t *values = (const int8_t *)weights->values + panel * lathe_qc8w_panel_bytes(weights->depth);
+    for (size_t row = 0; row < operation->rows; row++) {
       uint32_t sums[LATHE_PANEL_COLUMNS];
-      accumulate_panel(q, weights, padded_depth, sums);
-      for (size_t column = first; column < end; column++) {
-        uint32_t correction = (uint32_t)quantization.zero_point * (uint32_t)op->weights->column_sums[column];
-        float sum = (float)(int32_t)(sums[column - first] - correction);
-        float bias = op->bias ? op->bias[column] : 0.0f;
-        float y = lathe_activate(op->epilogue, fmaf(sum * quantization.scale, op->weights->scales[column], bias));
-        output[column] = residual ? y + residual[column] : y;
-      }
+      accumulate_panel(
+          (const uint8_t *)operation->activations + row * operation->activation_stride_bytes, values, padded_depth,
+          sums);
+      lathe_qd8_finish_row_scalar(operation, row, panel, sums);
     }
   }
 }

@@ -92,8 +92,17 @@ VF16_FN vi16 vi16_mul(vi16 a, vi16 b) {
 VF16_FN vi16 vi16_and(vi16 a, vi16 b) {
   return vi16_of(_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high));
 }
+VF16_FN vi16 vi16_or(vi16 a, vi16 b) {
+  return vi16_of(_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high));
+}
+VF16_FN vi16 vi16_shift_left(vi16 x, int bits) {
+  return vi16_of(_mm256_slli_epi32(x.low, bits), _mm256_slli_epi32(x.high, bits));
+}
 VF16_FN vi16 vi16_shift_right(vi16 x, int bits) {
-  return vi16_of(_mm256_srli_epi32(x.low, bits), _mm256_srli_epi32(x.high, bits));
+  return vi16_of(_mm256_srai_epi32(x.low, bits), _mm256_srai_epi32(x.high, bits));
+}
+VF16_FN vi16 vi16_multiply_halves(vi16 a, vi16 b) {
+  return vi16_of(_mm256_madd_epi16(a.low, b.low), _mm256_madd_epi16(a.high, b.high));
 }
 VF16_FN vi16 vi16_clamp(vi16 x, int32_t low, int32_t high) {
   __m256i l = _mm256_set1_epi32(low), h = _mm256_set1_epi32(high);

@@ -44,7 +44,10 @@ VF16_FN vi16 vi16_add(vi16 a, vi16 b) { return _mm512_add_epi32(a, b); }
 VF16_FN vi16 vi16_sub(vi16 a, vi16 b) { return _mm512_sub_epi32(a, b); }
 VF16_FN vi16 vi16_mul(vi16 a, vi16 b) { return _mm512_mullo_epi32(a, b); }
 VF16_FN vi16 vi16_and(vi16 a, vi16 b) { return _mm512_and_si512(a, b); }
-VF16_FN vi16 vi16_shift_right(vi16 x, unsigned bits) { return _mm512_srli_epi32(x, bits); }
+VF16_FN vi16 vi16_or(vi16 a, vi16 b) { return _mm512_or_si512(a, b); }
+VF16_FN vi16 vi16_shift_left(vi16 x, int bits) { return _mm512_slli_epi32(x, (unsigned)bits); }
+VF16_FN vi16 vi16_shift_right(vi16 x, int bits) { return _mm512_srai_epi32(x, (unsigned)bits); }
+VF16_FN vi16 vi16_multiply_halves(vi16 a, vi16 b) { return _mm512_madd_epi16(a, b); }
 VF16_FN vi16 vi16_clamp(vi16 x, int32_t low, int32_t high) {
   return _mm512_min_epi32(_mm512_max_epi32(x, _mm512_set1_epi32(low)), _mm512_set1_epi32(high));
 }

@@ -163,6 +163,25 @@ void lathe_embed_qc8w_scalar(const lathe_embedding *operation) {
   }
 }
 
+void lathe_embed_qc4w_scalar(const lathe_embedding *operation) {
+  const lathe_weights *weights = operation->weights;
+  const size_t width = operation->width, depth = lathe_round_up(width, 64);
+  const size_t groups = lathe_qc4w_groups(width, weights->group_size);
+  for (size_t i = 0; i < operation->rows; i++) {
+    const size_t n = (size_t)operation->ids[i];
+    const uint8_t *nibbles = (const uint8_t *)weights->values + n / 16 * depth * 8 + n % 16 * 4;
+    const int8_t *multipliers = weights->multipliers + n / 16 * groups * 16 + n % 16;
+    const float *position = operation->position_table ? lathe_row(
+        operation->position_table, (size_t)operation->positions[i], operation->position_stride_bytes) : NULL;
+    float *output = lathe_row_mutable(operation->output, i, operation->output_stride_bytes);
+    for (size_t k = 0; k < width; k++) {
+      const unsigned nibble = nibbles[k / 8 * 64 + k % 4] >> (k % 8 / 4 * 4) & 15;
+      const int w8 = ((int)(nibble ^ 8) - 8) * multipliers[k / weights->group_size * 16];
+      output[k] = fmaf((float)w8, weights->scales[n], position ? position[k] : 0.0f);
+    }
+  }
+}
+
 void lathe_embed_f32_scalar(const lathe_embedding *operation) {
   const size_t width = operation->width;
   for (size_t i = 0; i < operation->rows; i++) {

@@ -1,7 +1,8 @@
 import CKernels
 import LatheFormat
 
-/// The packing kernels over checkpoint slices. The one file of the offline half that touches pointers.
+/// The packing kernels over checkpoint slices, and what else the offline half asks of C. The one file of this half that
+/// calls kernels.
 enum Packing {
     struct Int8Panels {
         let weights: AlignedBuffer
@@ -92,6 +93,12 @@ enum Packing {
         return buffer.view
     }
 
+    /// The compression function of SHA-256 over the whole blocks of 64 bytes in `bytes`; `state` has eight words.
+    static func digestBlocks(_ bytes: ByteView, into state: inout [UInt32]) {
+        precondition(state.count == 8, "the state of SHA-256 has eight words")
+        unsafe bytes.withUnsafeBytes { unsafe lathe_sha256_blocks(&state, $0.baseAddress, $0.count / 64) }
+    }
+
     /// Weights that are not finite have no place in a model: they would poison every logit.
     private static func requireFinite(_ slice: MatrixReader.Slice) throws(LatheError) {
         if let bad = slice.buffer.view.firstNotFinite {
@@ -123,7 +130,7 @@ enum Packing {
     }
 
     /// Calls `body` once for each index below `count`, spread over at most `threads` threads; returns when all are done.
-    private static func parallelFor(_ count: Int, threads: Int, _ body: (Int) -> Void) {
+    static func parallelFor(_ count: Int, threads: Int, _ body: (Int) -> Void) {
         withoutActuallyEscaping(body) { body in
             var work = ParallelWork(count: count, body: body)
             unsafe withUnsafeMutablePointer(to: &work) { work in

@@ -1,0 +1,116 @@
+// The int8 linear layer by int4 weights on AVX2. With weights in −8…7, VPMADDUBSW does not saturate, and sixteen bits hold
+// the sums of 32 products of each column, in two halves; one VPMADDWD adds those and applies the group's multiplier.
+#pragma clang fp contract(off)
+#ifdef __FAST_MATH__
+#error "Lathe's results are defined by IEEE arithmetic: compile without -ffast-math."
+#endif
+
+#include "linear_qd8.h"
+
+#if defined(__x86_64__)
+#include <string.h>
+
+#include "../simd/vf16_avx2.h"
+#include "linear_qd8_blocks.h"
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+
+#include "linear_qd8_epilogue.h"
+
+enum {
+  MAXIMUM_ROWS = 6,
+  MAXIMUM_PANELS = 4,
+  QUIET = 128,
+  // Of a panel, 32 weights of each column: an int16 adds eight pairs of products, at most 8·2·255·8 = 32640 from zero.
+  // Every group is a multiple of it.
+  CHUNK_BYTES = 256,
+};
+
+static inline __m256i broadcast_four(const uint8_t *q) {
+  int32_t four;
+  memcpy(&four, q, sizeof four);
+  return _mm256_set1_epi32(four);
+}
+
+// Of eight columns, their multipliers as both int16 of each int32.
+static inline __m256i load_multipliers(const int8_t *m) {
+  const __m256i words = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)m));
+  return _mm256_blend_epi16(words, _mm256_slli_epi32(words, 16), 0xaa);
+}
+
+// The contract is in qc4w_groups.h. The halves of panel p are the vectors 2p and 2p + 1.
+static inline __attribute__((always_inline)) void accumulate_group(
+    const lathe_qd8_block *block, const size_t rows, const size_t panels, const bool prefetches,
+    const uint8_t *const *weights, const uint8_t *const *activations, const int8_t *const *m, size_t begin, size_t end,
+    int32_t *restrict acc) {
+  const __m256i nibble = _mm256_set1_epi8(15);
+  const __m256i numbers = _mm256_broadcastsi128_si256(
+      _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
+  for (size_t chunk = begin; chunk < end; chunk += CHUNK_BYTES) {
+    __m256i sum[MAXIMUM_ROWS][2 * MAXIMUM_PANELS];
+#pragma clang loop unroll(full)
+    for (size_t v = 0; v < 2 * panels; v++) {
+#pragma clang loop unroll(full)
+      for (size_t r = 0; r < rows; r++) sum[r][v] = _mm256_setzero_si256();
+    }
+    size_t prefetch = lathe_qd8_prefetch_offset(block, chunk);
+    for (size_t at = chunk; at < chunk + CHUNK_BYTES; at += 64, prefetch += block->prefetch_step) {
+#pragma clang loop unroll(full)
+      for (size_t v = 0; v < 2 * panels; v++) {
+        if (prefetches && v % 2 == 0) _mm_prefetch((const char *)weights[v / 2] + prefetch, _MM_HINT_T0);
+        const __m256i nibbles = _mm256_load_si256((const __m256i *)(weights[v / 2] + at + v % 2 * 32));
+        const __m256i low = _mm256_shuffle_epi8(numbers, _mm256_and_si256(nibbles, nibble));
+        const __m256i high = _mm256_shuffle_epi8(numbers, _mm256_and_si256(_mm256_srli_epi16(nibbles, 4), nibble));
+#pragma clang loop unroll(full)
+        for (size_t r = 0; r < rows; r++) {
+          const __m256i first = _mm256_maddubs_epi16(broadcast_four(activations[r] + at / 8), low);
+          const __m256i second = _mm256_maddubs_epi16(broadcast_four(activations[r] + at / 8 + 4), high);
+          sum[r][v] = _mm256_add_epi16(_mm256_add_epi16(sum[r][v], first), second);
+        }
+      }
+    }
+#pragma clang loop unroll(full)
+    for (size_t v = 0; v < 2 * panels; v++) {
+      const __m256i multipliers = load_multipliers(m[v / 2] + v % 2 * 8);
+#pragma clang loop unroll(full)
+      for (size_t r = 0; r < rows; r++) {
+        __m256i *total = (__m256i *)(acc + r * panels * LATHE_PANEL_COLUMNS + v * 8);
+        const __m256i product = _mm256_madd_epi16(sum[r][v], multipliers);
+        _mm256_store_si256(total, _mm256_add_epi32(_mm256_load_si256(total), product));
+      }
+    }
+  }
+}
+
+#include "qc4w_groups.h"
+
+// One compiled form for each shape that the function below asks for; those of many row blocks do not prefetch.
+#define SHAPE(rows, panels) \
+  case (rows) * 8 + (panels): accumulate(block, rows, panels, true, acc); break;
+#define SHAPE_OF_MANY(rows, panels) \
+  case QUIET + (rows) * 8 + (panels): accumulate(block, rows, panels, false, acc); break;
+
+static void run_block(const lathe_qd8_block *block) {
+  _Alignas(64) int32_t acc[MAXIMUM_ROWS * MAXIMUM_PANELS * LATHE_PANEL_COLUMNS];
+  switch ((block->prefetches ? 0 : QUIET) + block->rows * 8 + block->panels) {
+    SHAPE(1, 4) SHAPE(2, 2) SHAPE(3, 2)
+    SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1)
+    SHAPE_OF_MANY(5, 1) SHAPE_OF_MANY(6, 1)
+    default: __builtin_trap();  // a shape that the function below does not ask for
+  }
+  lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
+}
+
+void lathe_linear_qd8_qc4w_avx2(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
+  const size_t panel_bytes = lathe_qc4w_panel_bytes(operation->weights->depth);
+  if (operation->rows == 1) {
+    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 1, 4, run_block);
+  } else if (operation->rows <= 3) {
+    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 3, 2, run_block);
+  } else {
+    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 6, 1, run_block);
+  }
+}
+
+#pragma clang attribute pop
+#endif
