@@ -333,6 +333,18 @@ void lathe_pack_qc8w(
 void lathe_pack_f32(
     const float *weights, size_t column_stride_bytes, size_t depth_stride_bytes, size_t columns, size_t depth,
     float *packed);
+// The sparse formats, from T16 int8 panels or from int4 nibbles that are already quantized: weights that are 0 are left out.
+// Bytes of the packed non-zeros, without the 64 zeros that follow a tensor's last panel.
+size_t lathe_sparse_bytes(lathe_weight_format format, const void *values, size_t columns, size_t depth);
+// Writes so many bytes to `packed`, and the masks and starts of all panels, the first of which starts at `start`. A matrix may
+// be packed in parts of whole panels; the caller sees to it that no start exceeds 32 bits, and adds the 64 zeros.
+void lathe_pack_sparse(
+    lathe_weight_format format, const void *values, size_t columns, size_t depth, uint32_t start, void *packed,
+    uint64_t *masks, uint32_t *starts);
+// The int4 nibbles of sparse int4 panels panel_begin …< panel_end, one after the other: what an instruction set reads that
+// has no kernel for the sparse ones.
+void lathe_unpack_qc4w_sparse(const lathe_weights *weights, size_t panel_begin, size_t panel_end, uint8_t *nibbles);
+
 static inline size_t lathe_round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 static inline size_t lathe_qc8w_bytes(size_t columns, size_t depth) {
   return lathe_round_up(columns, 16) * lathe_round_up(depth, 64);

@@ -27,8 +27,10 @@ LATHE_VECTOR_FUNCTIONS(scalar)
 LATHE_VECTOR_FUNCTIONS(avx2)
 LATHE_VECTOR_FUNCTIONS(avx512)
 
-// On every instruction set: a few hundred gathered nibbles a token.
+// On every instruction set: a few hundred gathered elements a token.
 void lathe_embed_qc4w_scalar(const lathe_embedding *operation);
+void lathe_embed_qc8w_sparse_scalar(const lathe_embedding *operation);
+void lathe_embed_qc4w_sparse_scalar(const lathe_embedding *operation);
 
 // The output of attention is one chain of fused multiply-adds for each so many positions.
 enum { LATHE_ATTENTION_CHAIN = 256 };
