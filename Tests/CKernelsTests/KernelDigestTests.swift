@@ -65,7 +65,8 @@ import Testing
             let x = Memory(DigestInput.floats(3 * depth, seed: depth, outliers: true))
             let padded = (depth + 63) / 64 * 64
             func digest(
-                _ rowsOut: Int, _ bytes: Int, _ run: (Memory, UnsafeMutablePointer<lathe_row_quantization>, Memory) -> Void
+                _ rowsOut: Int, _ bytes: Int,
+                _ run: (Memory, UnsafeMutablePointer<lathe_row_quantization>, Memory) -> Void
             ) -> String {
                 let scales = Memory(bytes: rowsOut * 4)
                 let rows = Memory(bytes: rowsOut * MemoryLayout<lathe_row_quantization>.stride)
