@@ -25,12 +25,17 @@ import Testing
         #expect(try !TensorPattern(pattern).matches(name))
     }
 
+    private static func definition() throws -> ModelDefinition {
+        let folder = try BentCheckpoint()
+        return try withExtendedLifetime(folder) { try Architectures.define(try Checkpoint(path: folder.path)) }
+    }
+
     @Test func anEmptyPatternIsRefused() throws {
         #expect(try #require(throws: LatheError.self) { try TensorPattern("") }.names("empty"))
     }
 
     @Test func aTiedHeadAnswersToItsName() throws {
-        let definition = try Architectures.define(try Checkpoint(path: BentCheckpoint().path))
+        let definition = try Self.definition()
         #expect(definition.headParameter == "wte.weight")
         #expect(definition.embeddingTables == ["wte.weight", "wpe.weight"])
         let found = try definition.matrices(
@@ -45,7 +50,7 @@ import Testing
     /// `ln_1` is there, but is no matrix.
     @Test(arguments: ["nothing", "ln_1", "h.2"])
     func aPatternThatMatchesNothingIsRefused(text: String) throws {
-        let definition = try Architectures.define(try Checkpoint(path: BentCheckpoint().path))
+        let definition = try Self.definition()
         let error = try #require(throws: LatheError.self) {
             try definition.matrices(matching: [TensorPattern(text)], option: "--exclude")
         }

@@ -39,8 +39,8 @@ import Testing
             (testDescription, self.build) = (description, build)
         }
 
-        func model(_ encoding: WeightEncoding = .panels) -> HandMadeModel {
-            var model = HandMadeModel(encoding: encoding)
+        func model(_ encoding: WeightEncoding = .panels, headActivationBits: Int = 16) -> HandMadeModel {
+            var model = HandMadeModel(encoding: encoding, headActivationBits: headActivationBits)
             build(&model)
             return model
         }

@@ -12,15 +12,17 @@ struct HandMadeModel {
     private var operations: [Operation] = []
     private var random: SeededRandom
     private var encoding: WeightEncoding
+    private let headActivationBits: Int
 
     init(
         vocabulary: Int = 21, context: Int = 80, width: Int = 10, heads: Int = 2, layers: Int = 1,
-        encoding: WeightEncoding = .panels, seed: UInt64 = 1
+        encoding: WeightEncoding = .panels, headActivationBits: Int = 16, seed: UInt64 = 1
     ) {
         configuration = ModelConfiguration(
             architecture: "hand-made", vocabularySize: vocabulary, contextLength: context, width: width,
             layerCount: layers, headCount: heads, headDimension: width / heads, beginningOfTextID: 0, endOfTextIDs: [])
         self.encoding = encoding
+        self.headActivationBits = headActivationBits
         random = SeededRandom(seed: seed)
     }
 
@@ -72,7 +74,11 @@ struct HandMadeModel {
     mutating func head(_ input: Int) {
         let weight = matrix(configuration.vocabularySize, width(input))
         let logits = emit(.linear(weight: weight, bias: nil), [input], width: configuration.vocabularySize)
-        graph.entryPoints = [EntryPoint(name: "decode", inputs: [0], outputs: [logits], operations: operations)]
+        graph.entryPoints = [
+            EntryPoint(
+                name: "decode", inputs: [0], outputs: [logits], operations: operations,
+                headActivationBits: headActivationBits)
+        ]
     }
 
     private func width(_ value: Int) -> Int { graph.values[value].width! }

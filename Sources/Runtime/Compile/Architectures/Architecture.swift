@@ -39,6 +39,8 @@ struct ModelDefinition {
     var values: [ValueType]
     var entryPoints: [EntryPoint]
     var weights: [WeightSource]
+    /// Tensors that repeat another one's bytes under a second name, and that one's name in the checkpoint.
+    var copies: [String: String] = [:]
     /// What the checkpoint says and is not followed, one sentence each.
     var warnings: [String] = []
 }

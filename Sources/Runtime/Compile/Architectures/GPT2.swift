@@ -17,6 +17,7 @@ struct GPT2: Architecture {
     private let prefix: String
 
     private var weights: [WeightSource] = []
+    private var copies: [String: String] = [:]
     private var warnings: [String] = []
     private var used: Set<String> = []
     private var values: [ValueType] = [.tokenIDs]
@@ -47,8 +48,12 @@ struct GPT2: Architecture {
             endOfTextIDs: try specialTokenIDs("eos_token_id"))
         return ModelDefinition(
             configuration: configuration, values: values,
-            entryPoints: [EntryPoint(name: "decode", inputs: [0], outputs: [logits], operations: operations)],
-            weights: weights, warnings: warnings)
+            // The head's rounded inputs would cause half of what int8 costs, and 16 bits there cost next to no time.
+            entryPoints: [
+                EntryPoint(
+                    name: "decode", inputs: [0], outputs: [logits], operations: operations, headActivationBits: 16)
+            ],
+            weights: weights, copies: copies, warnings: warnings)
     }
 
     /// The ids under `key` that the vocabulary has. Others are common: a GPT-2 of another vocabulary is saved with
@@ -111,7 +116,9 @@ struct GPT2: Architecture {
         let name = Self.headName
         if settings.tiesHead {
             guard try hasHeadOfItsOwn() else {
-                used.insert(name)
+                if used.insert(name).inserted && checkpoint.weights[name] != nil {
+                    copies[name] = prefix + "wte.weight"
+                }
                 return "wte.weight"
             }
             warnings.append(

@@ -10,7 +10,9 @@ extension Executor {
         case idle
         case layerNorm(scale: Int, shift: Int, epsilon: Float, input: ExecutionPlan.Place, output: ExecutionPlan.Place)
         case quantize(lathe_quantize_rows_fn, input: UnsafePointer<Float>, strideBytes: Int, depth: Int)
+        case quantizeHalves(lathe_quantize_halves_fn, depth: Int)
         case linearQuantized(lathe_linear_qd8, lathe_linear_qd8_choice)
+        case linearHalves(lathe_linear_qd16, lathe_linear_qd8_choice)
         case linearFloat(lathe_linear_f32, lathe_linear_f32_fn)
         case attention(
             layer: Int, scale: Float, query: ExecutionPlan.Place, key: ExecutionPlan.Place, value: ExecutionPlan.Place,
@@ -93,6 +95,9 @@ extension Executor {
         let bias = unsafe linear.bias.map { unsafe weights[$0].floats }
         let epilogue = linear.activation.map(Self.epilogue) ?? LATHE_EPILOGUE_NONE
         switch unsafe weight.encoding {
+        case .quantized where linear.activationBits == 16:
+            precondition(isHead && linear.activation == nil && linear.residual == nil)
+            unsafe runHalves(weight.quantized!, rows: rows, bias: bias)
         case .quantized:
             let choice = unsafe lathe_linear_qd8_choose(weight.quantized!.pointee.format, features, rows)
             let storage = unsafe choice.kernel.pointee.storage
@@ -123,6 +128,23 @@ extension Executor {
         }
     }
 
+    /// The head's product with 16-bit inputs, from `headInput` to `logits`.
+    private func runHalves(_ weight: UnsafePointer<lathe_weights>, rows: Int, bias: UnsafePointer<Float>?) {
+        let choice = unsafe lathe_linear_qd8_choose(weight.pointee.format, features, 2 * rows)
+        let quantize = unsafe lathe_quantize_select(features)!.pointee.halves_to_storage
+        let toStorage =
+            unsafe choice.kernel.pointee.storage == LATHE_ACTIVATIONS_U8 ? quantize.0! : quantize.1!
+        linearRows = rows
+        unsafe enter(
+            .quantizeHalves(toStorage, depth: weight.pointee.depth),
+            threads: rows >= Self.parallelRows ? threads : 1)
+        let operation = unsafe lathe_linear_qd16(
+            rows: rows, activations: quantized, activation_stride_bytes: quantizedStride,
+            quantization: rowQuantization, activation_scales: headScales, weights: weight, bias: bias, output: logits,
+            output_stride_bytes: logitsStride * 4)
+        unsafe enter(.linearHalves(operation, choice), threads: threads)
+    }
+
     // MARK: On every thread
 
     private func perform(thread: Int, of threads: Int) {
@@ -141,6 +163,21 @@ extension Executor {
             unsafe quantize(
                 input + rows.lowerBound * strideBytes / 4, strideBytes, rows.count, depth,
                 rowQuantization + rows.lowerBound, quantized + rows.lowerBound * quantizedStride, quantizedStride)
+        case .quantizeHalves(let quantize, let depth):
+            let rows = share(linearRows, thread, threads)
+            guard !rows.isEmpty else { return }
+            let first = 2 * rows.lowerBound
+            unsafe quantize(
+                headInput + rows.lowerBound * headInputStride, headInputStride * 4, rows.count, depth,
+                headScales + rows.lowerBound, rowQuantization + first, quantized + first * quantizedStride,
+                quantizedStride)
+        case .linearHalves(let operation, let choice):
+            let panels = panelShare(unsafe operation.weights.pointee.columns, thread, threads)
+            unsafe withUnsafePointer(to: operation) {
+                unsafe lathe_linear_qd16_run(
+                    choice, vector, $0, panels.lowerBound, panels.upperBound, expansionScratch[thread],
+                    halvesScratch[thread])
+            }
         case .linearQuantized(let operation, let choice):
             let panels = panelShare(unsafe operation.weights.pointee.columns, thread, threads)
             unsafe withUnsafePointer(to: operation) {

@@ -38,6 +38,9 @@ final class Executor: @unchecked Sendable {
     let attentionScratch: [UnsafeMutablePointer<Float>]
     /// Of each thread, for the panels that `lathe_linear_qd8_run` expands.
     let expansionScratch: [UnsafeMutablePointer<Int8>]
+    /// Of a head with 16-bit inputs: the scale of each row, and of each thread, its two products.
+    let headScales: UnsafeMutablePointer<Float>
+    let halvesScratch: [UnsafeMutablePointer<Float>]
     let headInput: UnsafeMutablePointer<Float>
     let headInputStride: Int
     let logits: UnsafeMutablePointer<Float>
@@ -96,8 +99,10 @@ final class Executor: @unchecked Sendable {
         unsafe positions = try allocate(Int32.self, maximumRows)
         // Room for the widest storage that a linear kernel asks for: 16 bits an element.
         quantizedStride = plan.maximumDepth.roundedUp(to: 64) * 2
-        unsafe quantized = UnsafeMutableRawPointer(try allocate(UInt8.self, maximumRows * quantizedStride))
-        unsafe rowQuantization = try allocate(lathe_row_quantization.self, maximumRows)
+        // A head with 16-bit inputs has two rows for each.
+        let quantizedRows = max(maximumRows, 2 * maximumLogitRows)
+        unsafe quantized = UnsafeMutableRawPointer(try allocate(UInt8.self, quantizedRows * quantizedStride))
+        unsafe rowQuantization = try allocate(lathe_row_quantization.self, quantizedRows)
         let scratch = lathe_attention_scratch_floats(contextLength, configuration.headDimension)
         unsafe attentionScratch = try (0..<threads).map { _ throws(LatheError) in
             unsafe try allocate(Float.self, scratch)
@@ -109,6 +114,9 @@ final class Executor: @unchecked Sendable {
         unsafe expansionScratch = try (0..<threads).map { _ throws(LatheError) in
             unsafe try allocate(Int8.self, max(64, expansion))
         }
+        let halves = plan.head.activationBits == 16 ? lathe_linear_qd16_scratch_floats() : 0
+        unsafe halvesScratch = try (0..<threads).map { _ throws(LatheError) in unsafe try allocate(Float.self, halves) }
+        unsafe headScales = try allocate(Float.self, maximumLogitRows)
         headInputStride = plan.head.input.width.roundedUp(to: 16)
         unsafe headInput = try allocate(Float.self, maximumLogitRows * headInputStride)
         logitsStride = configuration.vocabularySize.roundedUp(to: 16)

@@ -89,3 +89,22 @@ extension Double {
         return "\(sign)\(whole)." + String(repeating: "0", count: digits - fraction.count) + fraction
     }
 }
+
+extension Double {
+    /// Three digits and a power of ten, for people: `1.23e-4`.
+    var scientific: String {
+        guard isFinite, self != 0 else { return "\(self)" }
+        var mantissa = abs(self)
+        var power = 0
+        while mantissa >= 9.995 {
+            mantissa /= 10
+            power += 1
+        }
+        while mantissa < 0.9995 {
+            mantissa *= 10
+            power -= 1
+        }
+        let text = "\(self < 0 ? "-" : "")\(mantissa.rounded(to: 2))"
+        return power == 0 ? text : "\(text)e\(power)"
+    }
+}
