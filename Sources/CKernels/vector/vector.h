@@ -12,6 +12,9 @@
   void lathe_activate_##isa(const float *x, size_t count, lathe_epilogue activation, float *y);                  \
   void lathe_add_##isa(const float *a, const float *b, size_t count, float *y);                                  \
   float lathe_log_sum_exp_##isa(const float *x, size_t count);                                                   \
+  void lathe_combine_halves_##isa(                                                                               \
+      const float *high, const float *low, size_t count, float activation_scale, const float *weight_scales,     \
+      const float *bias, float *y);                                                                              \
   size_t lathe_greatest_##isa(const float *x, size_t count);                                                     \
   void lathe_kv_store_##isa(                                                                                     \
       const lathe_kv_head *head, size_t first_position, size_t rows, const float *keys, size_t key_stride_bytes, \
