@@ -1,4 +1,4 @@
-// Expanding int4 panels to T16 on AVX-512.
+// Expanding int4 panels to T16 on AVX-512, two numbers at a time by one 16-bit multiplication.
 #pragma clang fp contract(off)
 #ifdef __FAST_MATH__
 #error "Lathe's results are defined by IEEE arithmetic: compile without -ffast-math."
@@ -21,7 +21,7 @@ void lathe_expand_qc4w_avx512(const lathe_weights *weights, size_t panel_begin, 
   for (size_t panel = panel_begin; panel < panel_end; panel++, nibbles += panel_bytes) {
     for (size_t begin = 0; begin < panel_bytes; begin += group_bytes, multipliers += LATHE_PANEL_COLUMNS) {
       const size_t end = begin + group_bytes < panel_bytes ? begin + group_bytes : panel_bytes;
-      const lathe_qc4w_factors factors = lathe_qc4w_load_factors(multipliers);
+      const lathe_qc4w_factors factors = lathe_load_qc4w_factors(multipliers);
       for (size_t at = begin; at < end; at += 64, panels += 128) {
         const __m512i both = _mm512_load_si512(nibbles + at);
         _mm512_store_si512(panels, lathe_qc4w_products(both, factors));

@@ -1,4 +1,4 @@
-// What expanding int4 weights is on AVX-512: q·m, two numbers at a time by one 16-bit multiplication. A template: include it
+// The products of int4 weights and their multipliers on AVX-512, two by one 16-bit multiplication. A template: include it
 // after <immintrin.h> and inside a target attribute with AVX-512 BW and DQ.
 //
 // u = q + 8 and |m| are at most 15, so the product of the bytes (u, u') as one int16 by |m| has u·|m| and u'·|m| as its
@@ -14,7 +14,7 @@ typedef struct {
   __m512i subtrahend; // of each byte, 8·|m| or 7·|m|
 } lathe_qc4w_factors;
 
-static inline lathe_qc4w_factors lathe_qc4w_load_factors(const int8_t *multipliers) {
+static inline lathe_qc4w_factors lathe_load_qc4w_factors(const int8_t *multipliers) {
   const __m512i m = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)multipliers));
   const __mmask16 negative = _mm512_movepi32_mask(m);
   const __m512i words = _mm512_mullo_epi32(_mm512_abs_epi32(m), _mm512_set1_epi32(0x00010001));
