@@ -27,7 +27,12 @@ struct CompilationJob {
             parameters: definition.weights.map {
                 Parameter(name: $0.name, shape: $0.shape, encoding: plan.formats[$0.name]?.denseEncoding ?? .rows)
             },
-            values: definition.values, entryPoints: definition.entryPoints)
+            values: definition.values,
+            entryPoints: definition.entryPoints.map { [recipe] entryPoint in
+                var entryPoint = entryPoint
+                entryPoint.headActivationBits = recipe.headActivationBits
+                return entryPoint
+            })
         // What is written must be what the reader accepts.
         try graph.validate(against: definition.configuration, source: checkpoint.path)
         _ = try ModelConfiguration(json: definition.configuration.json, source: checkpoint.configurationPath)
