@@ -146,7 +146,9 @@ import Testing
         #expect(file.view.hasSameBytes(as: try late().view))
         let opened = try LatheFile.open(mapped: file)
         #expect(opened.headerByteCount == room)
-        func written(_ file: LatheFile) -> [String: String] { file.metadata.filter { $0.key != "lathe.header_checksum" } }
+        func written(_ file: LatheFile) -> [String: String] {
+            file.metadata.filter { $0.key != "lathe.header_checksum" }
+        }
         #expect(written(opened) == written(early))
         #expect(opened.tensors.map(\.name) == early.tensors.map(\.name))
         #expect(opened.tensors.map(\.shape) == early.tensors.map(\.shape))

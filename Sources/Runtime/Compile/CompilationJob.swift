@@ -28,10 +28,14 @@ struct CompilationJob {
                 Parameter(name: $0.name, shape: $0.shape, encoding: plan.formats[$0.name]?.denseEncoding ?? .rows)
             },
             values: definition.values,
-            entryPoints: definition.entryPoints.map { [recipe] entryPoint in
-                var entryPoint = entryPoint
-                entryPoint.headActivationBits = recipe.headActivationBits
-                return entryPoint
+            entryPoints: definition.entryPoints.map { entry in
+                var entry = entry
+                if let head = entry.operations.last, case .linear(let weight, _) = head.kind,
+                    plan.formats[weight]?.denseEncoding.isQuantized == true
+                {
+                    entry.headActivationBits = compiler.recipe.headActivationBits
+                }
+                return entry
             })
         // What is written must be what the reader accepts.
         try graph.validate(against: definition.configuration, source: checkpoint.path)

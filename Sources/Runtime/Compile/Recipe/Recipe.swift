@@ -14,8 +14,8 @@ public struct Recipe: Sendable, Hashable {
     public var sparse: SparseStorage
     /// The last one that matches a matrix decides.
     public var overrides: [Override]
-    /// 8 or 16, to which a quantized head's inputs are rounded: with 8 they cause half of what int8 costs, and 16 take next
-    /// to no time.
+    /// 8 or 16: the precision of what a quantized head multiplies by. Rounded to 8 bits, the head's inputs would cause half
+    /// of what int8 costs; 16 bits take next to no time.
     public var headActivationBits: Int
     public var method: Method
     /// SmoothQuant's α (Xiao et al. 2022, arXiv 2211.10438); nil: weights and activations stay as they are.
@@ -104,7 +104,7 @@ public struct Recipe: Sendable, Hashable {
                 "Groups of \(groupSize) inputs do not exist; they can be of "
                     + "\(QuantizedPanels.groupSizes.map(String.init).joined(separator: ", ")).")
         }
-        guard EntryPoint.headActivationBitsChoices.contains(headActivationBits) else {
+        guard [8, 16].contains(headActivationBits) else {
             throw LatheError(
                 .invalidRequest, "Head activations cannot have \(headActivationBits) bits; they can have 8 or 16.")
         }
