@@ -4,7 +4,7 @@ import Testing
 @testable import LatheCompiler
 
 /// What stands in the file, read by the layouts that docs/ARITHMETIC.md and the kernels' header give.
-@Suite struct WeightFormatTests {
+@Suite struct WeightFileTests {
     /// w8 of every weight [n][k], decoded without any of the package's packing.
     private static func numbers(_ parameter: Parameter, in model: ModelFile) throws -> [Int] {
         let panels = try #require(parameter.encoding.quantized)
