@@ -20,7 +20,8 @@ struct CorrelatedLayer {
         func normal() -> Float {
             (0..<12).reduce(Float(-6)) { sum, _ in sum + Float.random(in: 0..<1, using: &random) }
         }
-        weights = FloatMatrix(rows: outputs, columns: inputs, elements: (0..<outputs * inputs).map { _ in normal() * 0.1 })
+        weights = FloatMatrix(
+            rows: outputs, columns: inputs, elements: (0..<outputs * inputs).map { _ in normal() * 0.1 })
         let directions = (0..<2 * inputs).map { _ in normal() }
         let sizes = (0..<inputs).map { $0 == inputs / 3 ? 12 : 0.3 + abs(normal()) }
         let means = (0..<inputs).map { _ in normal() * 0.5 }

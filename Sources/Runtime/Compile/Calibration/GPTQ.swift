@@ -137,9 +137,10 @@ struct GPTQ: Sendable {
                 for column in 0..<columns {
                     if let groupSize = grid.groupSize, column % groupSize == 0 {
                         let group = column / 16..<min((column + groupSize) / 16, Self.vectors)
-                        multiplier = Int4Multiplier.choose(
-                            row.span.extracting(group), importance: importance.span.extracting(group), scale: scale
-                        ).multiplier
+                        multiplier =
+                            Int4Multiplier.choose(
+                                row.span.extracting(group), importance: importance.span.extracting(group), scale: scale
+                            ).multiplier
                         output[index * stride + inputs + (start + column) / groupSize] = multiplier
                     }
                     let weight = row[column / 16][column % 16]
@@ -147,7 +148,8 @@ struct GPTQ: Sendable {
                     let isPruned = isPruned[index * inputs + start + column]
                     let value = isPruned ? 0 : grid.nearest(weight, step: step)
                     output[index * stride + start + column] = value
-                    let error = (weight - Float(value) * step) / factor[column * Self.vectors + column / 16][column % 16]
+                    let error =
+                        (weight - Float(value) * step) / factor[column * Self.vectors + column / 16][column % 16]
                     errors[index * blockColumns + column] = error
                     // Lanes of inputs already rounded change by nothing, or are no longer looked at.
                     let spread = SIMD16<Float>(repeating: error)
