@@ -104,7 +104,9 @@ import Testing
         #expect(tensors.count == 28)
         for tensor in tensors {
             #expect(
-                tensor.keys == ["name", "shape", "format", "bytes_before", "bytes_after", "relative_error"])
+                tensor.keys == [
+                    "name", "shape", "format", "bytes_before", "bytes_after", "sparsity", "relative_error",
+                ])
             let isMatrix = try tensor.string("format", in: "tensor") == "int8"
             #expect(try tensor.ints("shape").count == 2 || !isMatrix)
             let error = try tensor.number("relative_error")

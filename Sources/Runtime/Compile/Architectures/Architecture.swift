@@ -1,4 +1,4 @@
-import LatheFormat
+package import LatheFormat
 
 /// Turns a checkpoint of one family into a graph and says where each parameter comes from.
 ///
@@ -22,6 +22,13 @@ enum Architectures {
         throw LatheError(
             .unsupported,
             "\(checkpoint.configurationPath): `model_type` is `\(type)`, which is not supported; supported: \(known).")
+    }
+}
+
+extension Checkpoint {
+    /// What the checkpoint's model is, as a file made of it would say.
+    package func modelConfiguration() throws(LatheError) -> ModelConfiguration {
+        try Architectures.define(self).configuration
     }
 }
 
