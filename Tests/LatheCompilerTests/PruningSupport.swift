@@ -24,7 +24,7 @@ final class PrunedFolder {
     ) throws -> PruningReport {
         try Pruner(options).prune(
             checkpoint: original.path, output: "\(parent)/\(name)",
-            calibration: norms.map { FixedNorms(norms: $0) })
+            source: norms.map { FixedNorms(norms: $0) })
     }
 
     /// The error of a pruning that must leave nothing.

@@ -123,7 +123,6 @@ struct PruningJob {
         _ target: WeightSource, norms: [Float]?, _ cut: inout SelectionCut?
     ) throws(LatheError) -> Matrix {
         let scores = try WeightScores(target, norms: norms)
-        target.entry.file.dropPageCache(of: target.entry.tensor)
         var mask =
             switch (options.pattern, options.resolvedScope) {
             case (.group(let kept, let size), _): Selection.groups(scores, kept: kept, size: size)

@@ -38,14 +38,35 @@ struct Prune: AsyncParsableCommand {
         help: ArgumentHelp(
             "How weights are compared: |w|, or |w| times the norm of its input.", valueName: "magnitude|wanda"))
     var criterion: PruningOptions.Criterion = .magnitude
+    @Option(help: ArgumentHelp("A text for wanda to look at.", valueName: "path"), completion: .file())
+    var calibration: String?
+    @Option(
+        help: ArgumentHelp("Tokens of the text, at most, in windows of the context's length.", valueName: "n"))
+    var calibrationTokens: Int = CalibrationWindows.defaultTokens
     @Option(help: ArgumentHelp("Leave the matrices of that name alone; may be repeated.", valueName: "pattern"))
     var exclude: [String] = []
     @Flag(help: "Prune embeddings and head too.")
     var includeEmbeddings = false
     @Flag(help: "Give both halves of each int4 block as many zeros each, so that int4 stores them without waste.")
     var balancePairs = false
+    @Option(
+        help: ArgumentHelp(
+            "Threads that compute for wanda. (default: what affinity, CPU quota and cores allow)", valueName: "n"))
+    var threads: Int?
     @Flag(help: "Print one JSON object instead of the table.")
     var json = false
+
+    func validate() throws {
+        if criterion == .wanda && calibration == nil {
+            throw ValidationError("--criterion wanda looks at a text: add --calibration TEXT.")
+        }
+        if criterion != .wanda && calibration != nil {
+            throw ValidationError("--calibration is for --criterion wanda: add that, or leave the text out.")
+        }
+        if sparsity == nil && pattern == "unstructured" {
+            throw ValidationError("Say how many zeros: --sparsity 0.5, or --pattern 2:4.")
+        }
+    }
 
     func run() async throws {
         let clock = ContinuousClock()
@@ -53,7 +74,16 @@ struct Prune: AsyncParsableCommand {
         let options = PruningOptions(
             sparsity: sparsity, scope: scope, criterion: criterion, pattern: try .init(named: pattern),
             excluded: exclude, includesEmbeddings: includeEmbeddings, balancesPairs: balancePairs)
-        let report = try Pruner(options).prune(checkpoint: checkpoint, output: output, progress: ProgressBar.show)
+        let pruner = Pruner(options)
+        // Before a text is read and a model run for nothing.
+        try pruner.check(checkpoint: checkpoint, output: output)
+        let windows = try calibration.map { text throws(LatheError) in
+            try CalibrationWindows.load(
+                checkpoint: checkpoint, text: try readFile(text), name: text, tokens: calibrationTokens)
+        }
+        let report = try pruner.prune(
+            checkpoint: checkpoint, output: output, calibration: windows ?? [],
+            threads: try ThreadCount(requested: threads).count, progress: ProgressBar.show)
         let seconds = (clock.now - start).seconds
         for warning in report.warnings { StandardError.warn(warning) }
         if json { printJSON(report, seconds) } else { printTable(report, seconds) }
