@@ -71,6 +71,9 @@ static const lathe_linear_qd8_kernel linear_qd8_kernels[] = {
     LINEAR_QD8(qc8w_sparse, LATHE_QC8W_SPARSE, avx512vbmi2, AVX512VBMI2, LATHE_ACTIVATIONS_U8, 1, 8),
 #endif
     LINEAR_QD8(qc4w_sparse, LATHE_QC4W_SPARSE, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
+#if defined(__x86_64__)
+    LINEAR_QD8(qc4w_sparse, LATHE_QC4W_SPARSE, avx512vbmi2, AVX512VBMI2, LATHE_ACTIVATIONS_U8, 1, 8),
+#endif
 };
 
 const lathe_linear_qd8_kernel *lathe_linear_qd8_kernels(size_t *count) {
@@ -90,6 +93,9 @@ static const lathe_expand_kernel expand_kernels[] = {
     {"avx512vbmi2", LATHE_QC8W_SPARSE, AVX512VBMI2, lathe_expand_qc8w_sparse_avx512vbmi2},
 #endif
     {"scalar", LATHE_QC4W_SPARSE, 0, lathe_expand_qc4w_sparse_scalar},
+#if defined(__x86_64__)
+    {"avx512vbmi2", LATHE_QC4W_SPARSE, AVX512VBMI2, lathe_expand_qc4w_sparse_avx512vbmi2},
+#endif
 };
 
 const lathe_expand_kernel *lathe_expand_kernels(size_t *count) {

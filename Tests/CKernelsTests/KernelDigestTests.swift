@@ -11,7 +11,8 @@ import Testing
 
     /// Every family's cases, computed by the kernels of the given names (of each table's first entry by default).
     private func definitionDigests() -> [(key: String, digest: String)] {
-        quantizeDigests(QuantizeTests.table[0]) + linearQD8Digests(LinearQD8Kernels.definition)
+        quantizeDigests(QuantizeTests.table[0])
+            + LinearQD8Format.all.flatMap { linearQD8Digests(LinearQD8Subject(format: $0, kernel: "scalar")) }
             + linearF32Digests(LinearF32Kernels.definition) + vectorDigests(VectorKernels.definition)
     }
 
@@ -38,9 +39,10 @@ import Testing
     }
 
     @Test(
-        .disabled(if: GoldenDigests.isRegenerating, "the digests are being written"), arguments: LinearQD8Kernels.names)
-    func linearQD8(kernel name: String) throws {
-        try compare(linearQD8Digests(LinearQD8Kernels.kernel(name)))
+        .disabled(if: GoldenDigests.isRegenerating, "the digests are being written"),
+        arguments: LinearQD8Kernels.subjects)
+    func linearQD8(subject: LinearQD8Subject) throws {
+        try compare(linearQD8Digests(subject))
     }
 
     @Test(
@@ -63,7 +65,8 @@ import Testing
             let x = Memory(DigestInput.floats(3 * depth, seed: depth, outliers: true))
             let padded = (depth + 63) / 64 * 64
             func digest(
-                _ rowsOut: Int, _ bytes: Int, _ run: (Memory, UnsafeMutablePointer<lathe_row_quantization>, Memory) -> Void
+                _ rowsOut: Int, _ bytes: Int,
+                _ run: (Memory, UnsafeMutablePointer<lathe_row_quantization>, Memory) -> Void
             ) -> String {
                 let scales = Memory(bytes: rowsOut * 4)
                 let rows = Memory(bytes: rowsOut * MemoryLayout<lathe_row_quantization>.stride)
@@ -97,11 +100,11 @@ import Testing
     ]
 
     /// Depths by epilogues; the scalar definition quantizes and packs.
-    private func linearQD8Digests(_ kernel: lathe_linear_qd8_kernel) -> [(key: String, digest: String)] {
+    private func linearQD8Digests(_ subject: LinearQD8Subject) -> [(key: String, digest: String)] {
         let (rows, columns, paddedColumns) = (9, 77, 80)
         return Self.depths.flatMap { depth in
             let padded = (depth + 63) / 64 * 64
-            let isWide = kernel.storage == LATHE_ACTIVATIONS_I16_CENTERED
+            let isWide = subject.entry.storage == LATHE_ACTIVATIONS_I16_CENTERED
             let stride = padded * (isWide ? 2 : 1)
             let x = Memory(DigestInput.floats(rows * depth, seed: depth, outliers: true))
             let quantization = Memory(bytes: rows * MemoryLayout<lathe_row_quantization>.stride)
@@ -110,9 +113,8 @@ import Testing
             (isWide ? definition.1 : definition.0)!(
                 x.pointer(), depth * 4, rows, depth, quantization.pointer(), q.base, stride)
             let w = DigestInput.floats(columns * depth, seed: depth + 1)
-            let weights = Memory(bytes: paddedColumns * padded)
-            let (scales, sums) = (Memory(bytes: paddedColumns * 4), Memory(bytes: paddedColumns * 4))
-            lathe_pack_qc8w(w, depth * 4, 4, columns, depth, weights.pointer(), scales.pointer(), sums.pointer())
+            let (packed, scales) = subject.format.pack(w, columns: columns, depth: depth)
+            let weights = GuardedWeights(packed, subject.format, scales: scales, placement: .beforeGuard)
             let bias = Memory(DigestInput.floats(paddedColumns, seed: 3))
             let residual = Memory(DigestInput.floats(rows * columns, seed: 4))
             let output = Memory(bytes: rows * columns * 4)
@@ -128,16 +130,12 @@ import Testing
                 operation.residual_stride_bytes = columns * 4
                 operation.output = output.pointer()
                 operation.output_stride_bytes = columns * 4
-                var matrix = lathe_weights()
-                (matrix.columns, matrix.depth) = (columns, depth)
-                matrix.values = UnsafeRawPointer(weights.base)
-                matrix.scales = UnsafePointer(scales.pointer(to: Float.self))
-                matrix.column_sums = UnsafePointer(sums.pointer(to: Int32.self))
-                withUnsafePointer(to: matrix) {
+                withUnsafePointer(to: weights.weights) {
                     operation.weights = $0
-                    kernel.run(&operation, 0, paddedColumns / 16)
+                    subject.run(operation, panels: 0..<paddedColumns / 16, placement: .beforeGuard)
                 }
-                return ("linear_qd8_qc8w, depth \(depth), \(name)", GoldenDigests.digest(output.array(of: UInt32.self)))
+                let digest = GoldenDigests.digest(output.array(of: UInt32.self))
+                return ("linear_qd8_\(subject.format), depth \(depth), \(name)", digest)
             }
         }
     }
@@ -207,23 +205,23 @@ import Testing
         result.append(("log_sum_exp, width \(width)", GoldenDigests.digest([sum.bitPattern])))
         result.append(
             ("greatest, width \(width)", GoldenDigests.digest([UInt32(kernel.greatest(x.pointer(), rows * width))])))
-        for isQuantized in [true, false] {
-            embed(kernel, width: width, isQuantized: isQuantized, output)
-            result.append(("embed_\(isQuantized ? "qc8w" : "f32"), width \(width)", digest()))
+        for format in LinearQD8Format.all {
+            embed(kernel, width: width, format, output)
+            result.append(("embed_\(format), width \(width)", digest()))
         }
+        embed(kernel, width: width, nil, output)
+        result.append(("embed_f32, width \(width)", digest()))
         return result
     }
 
-    private func embed(_ kernel: lathe_vector_kernel, width: Int, isQuantized: Bool, _ output: Memory) {
+    /// - Parameter format: nil: float32.
+    private func embed(_ kernel: lathe_vector_kernel, width: Int, _ format: LinearQD8Format?, _ output: Memory) {
         let vocabulary = 37
         let w = DigestInput.floats(vocabulary * width, seed: width + 7)
-        let table = Memory(bytes: max(lathe_qc8w_bytes(vocabulary, width), lathe_f32_bytes(vocabulary, width)))
-        let (scales, sums) = (Memory(bytes: 48 * 4), Memory(bytes: 48 * 4))
-        if isQuantized {
-            lathe_pack_qc8w(w, width * 4, 4, vocabulary, width, table.pointer(), scales.pointer(), sums.pointer())
-        } else {
-            lathe_pack_f32(w, width * 4, 4, vocabulary, width, table.pointer())
-        }
+        let table = Memory(bytes: lathe_f32_bytes(vocabulary, width))
+        lathe_pack_f32(w, width * 4, 4, vocabulary, width, table.pointer())
+        let (packed, scales) = (format ?? .qc8w).pack(w, columns: vocabulary, depth: width)
+        let weights = GuardedWeights(packed, format ?? .qc8w, scales: scales, placement: .beforeGuard)
         let positionTable = Memory(DigestInput.floats(3 * width, seed: 8))
         let (ids, positions) = (Memory([36, 0, 17] as [Int32]), Memory([0, 2, 1] as [Int32]))
         var operation = lathe_embedding()
@@ -231,17 +229,13 @@ import Testing
         operation.positions = UnsafePointer(positions.pointer(to: Int32.self))
         (operation.rows, operation.width) = (3, width)
         operation.table = UnsafePointer(table.pointer(to: Float.self))
-        var weights = lathe_weights()
-        (weights.columns, weights.depth) = (vocabulary, width)
-        weights.values = UnsafeRawPointer(table.base)
-        weights.scales = UnsafePointer(scales.pointer(to: Float.self))
         operation.position_table = UnsafePointer(positionTable.pointer(to: Float.self))
         operation.position_stride_bytes = width * 4
         operation.output = output.pointer()
         operation.output_stride_bytes = width * 4
-        withUnsafePointer(to: weights) {
+        withUnsafePointer(to: weights.weights) {
             operation.weights = $0
-            (isQuantized ? kernel.embed_qd8.0 : kernel.embed_f32)!(&operation)
+            (format?.embed(of: kernel) ?? kernel.embed_f32)(&operation)
         }
     }
 

@@ -11,9 +11,12 @@ import Testing
     }
 
     static let problems = [
-        Problem(rows: 1, columns: 1, depth: 1, hasBias: false), Problem(rows: 1, columns: 1600, depth: 65, hasBias: true),
-        Problem(rows: 2, columns: 33, depth: 64, hasBias: true), Problem(rows: 3, columns: 1537, depth: 17, hasBias: false),
-        Problem(rows: 9, columns: 3100, depth: 40, hasBias: true), Problem(rows: 17, columns: 50, depth: 130, hasBias: true),
+        Problem(rows: 1, columns: 1, depth: 1, hasBias: false),
+        Problem(rows: 1, columns: 1600, depth: 65, hasBias: true),
+        Problem(rows: 2, columns: 33, depth: 64, hasBias: true),
+        Problem(rows: 3, columns: 1537, depth: 17, hasBias: false),
+        Problem(rows: 9, columns: 3100, depth: 40, hasBias: true),
+        Problem(rows: 17, columns: 50, depth: 130, hasBias: true),
     ]
 
     /// The sets of features that this machine has kernels for.
@@ -126,14 +129,16 @@ import Testing
                 for column in stride(from: 0, to: problem.columns, by: 7) {
                     var sum = 0
                     for k in 0..<depth {
-                        let index = (column / 16 * (padded / 64) + k / 64) * 1024 + k % 64 / 4 * 64 + column % 16 * 4 + k % 4
+                        let index =
+                            (column / 16 * (padded / 64) + k / 64) * 1024 + k % 64 / 4 * 64 + column % 16 * 4 + k % 4
                         sum += (q[k] - Int(zero)) * Int(data.values[index])
                     }
                     let exact =
                         Double(sum) * Double(scale) * Double(data.scales[column])
                         + (problem.hasBias ? Double(data.bias[column]) : 0)
                     let magnitude = Double(scale) * Double(data.scales[column]) * 65535 * 127 * Double(depth)
-                    #expect(abs(Double(y[row * problem.columns + column]) - exact) <= 2e-7 * abs(exact) + 1e-7 * magnitude)
+                    #expect(
+                        abs(Double(y[row * problem.columns + column]) - exact) <= 2e-7 * abs(exact) + 1e-7 * magnitude)
                 }
             }
         }

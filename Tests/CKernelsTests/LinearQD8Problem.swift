@@ -1,4 +1,3 @@
-import AMXEmulation
 import CKernels
 
 #if canImport(Glibc)
@@ -6,29 +5,6 @@ import CKernels
 #else
     import Darwin
 #endif
-
-/// The int8 kernels under test: the table, and the AMX kernel on emulated tiles.
-enum LinearQD8Kernels {
-    static let emulated = "amx, emulated"
-    static var table: [lathe_linear_qd8_kernel] {
-        var count = 0
-        let kernels = lathe_linear_qd8_kernels(&count)
-        return Array(UnsafeBufferPointer(start: kernels, count: count))
-    }
-    static var definition: lathe_linear_qd8_kernel { table[0] }
-    /// Those that this machine can run; LinearAvailabilityTests shows what is missing as skipped tests.
-    static let names = (table.map { String(cString: $0.name) } + [emulated]).filter {
-        kernel($0).features & ~lathe_cpu_features() == 0
-    }
-
-    static func kernel(_ name: String) -> lathe_linear_qd8_kernel {
-        guard name == emulated else { return table.first { String(cString: $0.name) == name }! }
-        var kernel = definition
-        kernel.features = lathe_amx_emulation_features()
-        kernel.run = lathe_linear_qd8_qc8w_amx_emulated
-        return kernel
-    }
-}
 
 /// One call of an int8 linear kernel, everything about it but the data.
 struct LinearQD8Case: CustomStringConvertible {
@@ -60,34 +36,25 @@ final class LinearQD8Problem {
     let w: [Int8]  // [columns][depth]
     let quantization: [lathe_row_quantization]
     let scales: [Float]
-    let sums: [Int32]
     let bias: [Float]
     let residual: [Float]  // [rows][columns]
 
     private let buffers:
-        (
-            activations: [GuardedBuffer], quantization: GuardedBuffer, weights: GuardedBuffer, scales: GuardedBuffer,
-            sums: GuardedBuffer, bias: GuardedBuffer, residual: GuardedBuffer
-        )
+        (activations: [GuardedBuffer], quantization: GuardedBuffer, bias: GuardedBuffer, residual: GuardedBuffer)
+    private let encoded: GuardedWeights
+    private let panels: GuardedWeights  // the same as int8
 
-    init(_ shape: LinearQD8Case, seed: UInt64 = 1) {
+    init(_ shape: LinearQD8Case, _ format: LinearQD8Format = .qc8w, seed: UInt64 = 1) {
         self.shape = shape
         var generator = SeededGenerator(seed: seed)
         let (rows, columns, depth) = (shape.rows, shape.columns, shape.depth)
         let paddedColumns = shape.panels * 16
-        let paddedDepth = shape.paddedDepth
         let extremes = shape.data == .extremes
         var q = [UInt8](repeating: 255, count: rows * depth)
-        var w = [Int8](repeating: 0, count: columns * depth)
         if !extremes { for i in q.indices { q[i] = UInt8(truncatingIfNeeded: generator.next()) } }
-        for n in 0..<columns {
-            for k in 0..<depth {
-                // Whole columns of 127 and of −127: the largest sums that there are.
-                w[n * depth + k] = extremes ? (n % 2 == 0 ? 127 : -127) : Int8.random(in: -127...127, using: &generator)
-            }
-        }
         self.q = q
-        self.w = w
+        var weights = format.encode(columns: columns, depth: depth, extremes: extremes, using: &generator)
+        w = weights.w
         quantization = (0..<rows).map { row in
             let zeroPoint: Int32 =
                 switch shape.data {
@@ -101,43 +68,38 @@ final class LinearQD8Problem {
         scales = generator.floats(paddedColumns, in: 0.0001...0.01)
         bias = generator.floats(paddedColumns, in: -2...2)
         residual = generator.floats(rows * columns, in: -2...2)
-        sums = (0..<paddedColumns).map { n in
-            n < columns ? w[n * depth..<(n + 1) * depth].reduce(Int32(0)) { $0 + Int32($1) } : 0
-        }
+        let place = shape.placement
+        encoded = GuardedWeights(weights, format, scales: scales, placement: place)
+        weights.values = weights.panels.map { UInt8(bitPattern: $0) }
+        panels = GuardedWeights(weights, .qc8w, scales: scales, placement: place)
+        buffers = (
+            activations: Self.activations(q, quantization, shape),
+            quantization: GuardedBuffer(quantization, placement: place),
+            bias: GuardedBuffer(bias, placement: place),
+            residual: GuardedBuffer(Self.spread(residual, shape: shape, filler: 0), placement: place)
+        )
+    }
 
-        // The formula of T16, apart from the packing code.
-        var packed = [Int8](repeating: 0, count: paddedColumns * paddedDepth)
-        for n in 0..<columns {
-            for k in 0..<depth {
-                let block = ((n / 16) * (paddedDepth / 64) + k / 64) * 1024
-                packed[block + ((k % 64) / 4) * 64 + (n % 16) * 4 + k % 4] = w[n * depth + k]
-            }
-        }
-        let stride = LinearQD8Problem.activationStride(shape)
-        var unsigned = [UInt8](repeating: 0xEE, count: (rows - 1) * stride + paddedDepth)
-        var centered = [Int16](repeating: 0x7EEE, count: (rows - 1) * stride + paddedDepth)
-        for row in 0..<rows {
-            for k in 0..<paddedDepth {
+    /// In each storage.
+    private static func activations(_ q: [UInt8], _ quantization: [lathe_row_quantization], _ shape: LinearQD8Case)
+        -> [GuardedBuffer]
+    {
+        let (depth, stride) = (shape.depth, activationStride(shape))
+        let count = (shape.rows - 1) * stride + shape.paddedDepth
+        var unsigned = [UInt8](repeating: 0xEE, count: count)
+        var centered = [Int16](repeating: 0x7EEE, count: count)
+        for row in 0..<shape.rows {
+            for k in 0..<shape.paddedDepth {
                 let value = k < depth ? q[row * depth + k] : 0
                 unsigned[row * stride + k] = value
                 centered[row * stride + k] =
                     k < depth ? Int16(value) - Int16(quantization[row].zero_point) : 0
             }
         }
-        let place = shape.placement
-        buffers = (
-            activations: [
-                GuardedBuffer(unsigned, alignment: 64, placement: place),
-                GuardedBuffer(centered, alignment: 64, placement: place),
-            ],
-            quantization: GuardedBuffer(quantization, placement: place),
-            weights: GuardedBuffer(packed, alignment: 64, placement: place),
-            scales: GuardedBuffer(scales, placement: place),
-            sums: GuardedBuffer(sums, placement: place),
-            bias: GuardedBuffer(bias, placement: place),
-            residual: GuardedBuffer(
-                LinearQD8Problem.spread(residual, shape: shape, filler: 0), placement: place)
-        )
+        return [
+            GuardedBuffer(unsigned, alignment: 64, placement: shape.placement),
+            GuardedBuffer(centered, alignment: 64, placement: shape.placement),
+        ]
     }
 
     /// Elements from one row of activations to the next: rows stay 64-byte aligned whatever the slack.
@@ -158,7 +120,25 @@ final class LinearQD8Problem {
     }
 
     /// The bits of all output memory, the slack between rows included.
-    func run(_ kernel: lathe_linear_qd8_kernel, panels: [Range<Int>]? = nil) -> [UInt32] {
+    func run(_ subject: LinearQD8Subject, panels: [Range<Int>]? = nil) -> [UInt32] {
+        run(subject.entry.storage, encoded) { operation in
+            for range in panels ?? [0..<shape.panels] {
+                subject.run(operation, panels: range, placement: shape.placement)
+            }
+        }
+    }
+
+    /// The same by the definition, on the int8 panels that the weights encode.
+    func runDefinition() -> [UInt32] {
+        run(LinearQD8Kernels.definition.storage, panels) { operation in
+            var operation = operation
+            LinearQD8Kernels.definition.run(&operation, 0, shape.panels)
+        }
+    }
+
+    private func run(
+        _ storage: lathe_activation_storage, _ matrix: GuardedWeights, _ body: (lathe_linear_qd8) -> Void
+    ) -> [UInt32] {
         let start =
             shape.residual == .output
             ? residual
@@ -169,17 +149,10 @@ final class LinearQD8Problem {
         let stride = Self.outputStride(shape) * 4
         var operation = lathe_linear_qd8()
         operation.rows = shape.rows
-        operation.activations = UnsafeRawPointer(buffers.activations[Int(kernel.storage.rawValue)].base)
+        operation.activations = UnsafeRawPointer(buffers.activations[Int(storage.rawValue)].base)
         operation.activation_stride_bytes =
-            Self.activationStride(shape) * (kernel.storage == LATHE_ACTIVATIONS_I16_CENTERED ? 2 : 1)
+            Self.activationStride(shape) * (storage == LATHE_ACTIVATIONS_I16_CENTERED ? 2 : 1)
         operation.quantization = UnsafePointer(buffers.quantization.pointer(to: lathe_row_quantization.self))
-        var weights = lathe_weights()
-        weights.format = LATHE_QC8W
-        weights.columns = shape.columns
-        weights.depth = shape.depth
-        weights.values = UnsafeRawPointer(buffers.weights.base)
-        weights.scales = UnsafePointer(buffers.scales.pointer(to: Float.self))
-        weights.column_sums = UnsafePointer(buffers.sums.pointer(to: Int32.self))
         operation.bias = shape.bias ? UnsafePointer(buffers.bias.pointer(to: Float.self)) : nil
         operation.epilogue = shape.epilogue
         switch shape.residual {
@@ -190,9 +163,9 @@ final class LinearQD8Problem {
         operation.residual_stride_bytes = stride
         operation.output = output.pointer(to: Float.self)
         operation.output_stride_bytes = stride
-        withUnsafePointer(to: weights) { weights in
+        withUnsafePointer(to: matrix.weights) { weights in
             operation.weights = weights
-            for range in panels ?? [0..<shape.panels] { kernel.run(&operation, range.lowerBound, range.upperBound) }
+            body(operation)
         }
         return output.array(of: UInt32.self)
     }

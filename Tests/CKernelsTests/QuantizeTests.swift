@@ -157,7 +157,8 @@ import Testing
             UnsafeMutableRawPointer(q.base), qStride)
         let rowsOut = quantization.array(of: lathe_row_quantization.self)
         return Halves(
-            scales: scales.array(of: UInt32.self), rowScales: rowsOut.map(\.scale), zeroPoints: rowsOut.map(\.zero_point),
+            scales: scales.array(of: UInt32.self), rowScales: rowsOut.map(\.scale),
+            zeroPoints: rowsOut.map(\.zero_point),
             q: wide ? q.array(of: Int16.self).map(Int.init) : q.array(of: UInt8.self).map(Int.init))
     }
 
@@ -173,7 +174,8 @@ import Testing
                         let slack = rows - 1
                         #expect(
                             runHalves(kernel, storage, x, depth: depth, slack: slack, placement: placement)
-                                == runHalves(Self.table[0], storage, x, depth: depth, slack: slack, placement: placement),
+                                == runHalves(
+                                    Self.table[0], storage, x, depth: depth, slack: slack, placement: placement),
                             "\(rows)×\(depth), storage \(storage.rawValue)")
                     }
                 }

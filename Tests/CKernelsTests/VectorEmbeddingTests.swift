@@ -8,13 +8,12 @@ import Testing
     static let tableRows = 37
 
     private func run(
-        _ embed: lathe_embedding_fn, width: Int, table: GuardedBuffer, scales: [Float], positions: [Float]?,
-        placement: GuardedBuffer.Placement
+        _ embed: lathe_embedding_fn, width: Int, table: GuardedBuffer? = nil, weights: lathe_weights = lathe_weights(),
+        positions: [Float]?, placement: GuardedBuffer.Placement
     ) -> [Float] {
         let (rows, stride) = (Self.ids.count, width + 3)
         let ids = GuardedBuffer(Self.ids, placement: placement)
         let order = GuardedBuffer((0..<Int32(rows)).map { Int32(rows) - 1 - $0 }, placement: placement)
-        let scales = GuardedBuffer(scales, placement: placement)
         let positionTable = positions.map {
             GuardedBuffer($0.spread(width: width, stride: width + 1), placement: placement)
         }
@@ -24,11 +23,7 @@ import Testing
         operation.positions = UnsafePointer(order.pointer(to: Int32.self))
         operation.rows = rows
         operation.width = width
-        operation.table = UnsafePointer(table.pointer(to: Float.self))
-        var weights = lathe_weights()
-        (weights.columns, weights.depth) = (Self.tableRows, width)
-        weights.values = UnsafeRawPointer(table.base)
-        weights.scales = UnsafePointer(scales.pointer(to: Float.self))
+        operation.table = table.map { UnsafePointer($0.pointer(to: Float.self)) }
         operation.position_table = positionTable.map { UnsafePointer($0.pointer(to: Float.self)) }
         operation.position_stride_bytes = (width + 1) * 4
         operation.output = output.pointer()
@@ -45,32 +40,27 @@ import Testing
         positions.map { $0[(Self.ids.count - 1 - row) * width + k] } ?? 0
     }
 
-    @Test(arguments: VectorKernels.names, widths)
-    func int8(kernel name: String, width: Int) throws {
+    @Test(arguments: VectorKernels.names, LinearQD8Format.all)
+    func quantized(kernel name: String, format: LinearQD8Format) throws {
         let kernel = try VectorKernels.kernel(name)
-        var generator = SeededGenerator(seed: UInt64(width))
-        let depth = (width + 63) / 64 * 64
-        let weights = (0..<Self.tableRows * width).map { _ in Int8.random(in: -127...127, using: &generator) }
-        var packed = [Int8](repeating: 0, count: 48 * depth)
-        for n in 0..<Self.tableRows {
-            for k in 0..<width {
-                let block = ((n / 16) * (depth / 64) + k / 64) * 1024
-                packed[block + ((k % 64) / 4) * 64 + (n % 16) * 4 + k % 4] = weights[n * width + k]
-            }
-        }
-        let scales = generator.floats(48, in: 0.001...0.1)
-        let table = generator.floats(Self.ids.count * width, in: -1...1)
-        for positions in [nil, table] {
-            for placement in GuardedBuffer.Placement.allCases {
-                let result = run(
-                    kernel.embed_qd8.0!, width: width,
-                    table: GuardedBuffer(packed, alignment: 64, placement: placement),
-                    scales: scales, positions: positions, placement: placement)
-                for (row, id) in Self.ids.enumerated() {
-                    for k in 0..<width {
-                        let expected = position(positions, row: row, width: width, k)
-                            .addingProduct(Float(weights[Int(id) * width + k]), scales[Int(id)])
-                        #expect(result[row * width + k].bitPattern == expected.bitPattern, "row \(row), element \(k)")
+        for width in Self.widths {
+            var generator = SeededGenerator(seed: UInt64(width))
+            let encoded = format.encode(columns: Self.tableRows, depth: width, using: &generator)
+            let scales = generator.floats(48, in: 0.001...0.1)
+            let table = generator.floats(Self.ids.count * width, in: -1...1)
+            for positions in [nil, table] {
+                for placement in GuardedBuffer.Placement.allCases {
+                    let weights = GuardedWeights(encoded, format, scales: scales, placement: placement)
+                    let result = run(
+                        format.embed(of: kernel), width: width, weights: weights.weights, positions: positions,
+                        placement: placement)
+                    withExtendedLifetime(weights) {}
+                    for (row, id) in Self.ids.enumerated() {
+                        for k in 0..<width {
+                            let expected = position(positions, row: row, width: width, k)
+                                .addingProduct(Float(encoded.w[Int(id) * width + k]), scales[Int(id)])
+                            #expect(result[row * width + k].bitPattern == expected.bitPattern, "row \(row), \(k)")
+                        }
                     }
                 }
             }
@@ -91,7 +81,7 @@ import Testing
             for placement in GuardedBuffer.Placement.allCases {
                 let result = run(
                     kernel.embed_f32, width: width, table: GuardedBuffer(packed, alignment: 64, placement: placement),
-                    scales: [1], positions: positions, placement: placement)
+                    positions: positions, placement: placement)
                 for (row, id) in Self.ids.enumerated() {
                     for k in 0..<width {
                         let expected = weights[Int(id) * width + k] + position(positions, row: row, width: width, k)

@@ -11,14 +11,7 @@
 
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw"))), apply_to = function)
 
-// q·m as bytes: the upper nibbles of all bytes are q, the lower ones 0, and each int16 of `sixteen_m` is 16·m of its
-// column. (4096·q)·(16·m) is 65536·q·m, whose upper half VPMULHW keeps.
-static inline __m512i products(__m512i upper_nibbles, __m512i sixteen_m) {
-  const __m512i odd_bytes = _mm512_and_si512(upper_nibbles, _mm512_set1_epi16((short)0xf000));
-  const __m512i odd = _mm512_mulhi_epi16(odd_bytes, sixteen_m);
-  const __m512i even = _mm512_mulhi_epi16(_mm512_slli_epi16(upper_nibbles, 8), sixteen_m);
-  return _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaa, even, _mm512_slli_epi16(odd, 8));
-}
+#include "qc4w_products_avx512.h"
 
 void lathe_expand_qc4w_avx512(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels) {
   const size_t panel_bytes = lathe_qc4w_panel_bytes(weights->depth);
@@ -29,15 +22,12 @@ void lathe_expand_qc4w_avx512(const lathe_weights *weights, size_t panel_begin, 
   for (size_t panel = panel_begin; panel < panel_end; panel++, nibbles += panel_bytes) {
     for (size_t begin = 0; begin < panel_bytes; begin += group_bytes, multipliers += LATHE_PANEL_COLUMNS) {
       const size_t end = begin + group_bytes < panel_bytes ? begin + group_bytes : panel_bytes;
-      // Both int16 of a column's four bytes are 16·m.
-      const __m512i m = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)multipliers));
-      const __m512i sixteen_m = _mm512_mask_blend_epi16(
-          0xaaaaaaaa, _mm512_slli_epi32(m, 4), _mm512_slli_epi32(m, 20));
+      const __m512i sixteen_m = lathe_sixteen_multipliers(multipliers);
       for (size_t at = begin; at < end; at += 64, panels += 128) {
         const __m512i both = _mm512_load_si512(nibbles + at);
         const __m512i low = _mm512_and_si512(_mm512_slli_epi16(both, 4), upper), high = _mm512_and_si512(both, upper);
-        _mm512_store_si512(panels, products(low, sixteen_m));
-        _mm512_store_si512(panels + 64, products(high, sixteen_m));
+        _mm512_store_si512(panels, lathe_qc4w_products(low, sixteen_m));
+        _mm512_store_si512(panels + 64, lathe_qc4w_products(high, sixteen_m));
       }
     }
   }

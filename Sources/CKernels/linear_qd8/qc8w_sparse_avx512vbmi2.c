@@ -36,7 +36,7 @@ static inline __attribute__((always_inline)) void accumulate(
   const lathe_linear_qd8 *op = block->operation;
   const uint8_t *activations[MAXIMUM_ROWS], *packed[MAXIMUM_PANELS];
   const uint64_t *masks[MAXIMUM_PANELS];
-  ptrdiff_t ahead[MAXIMUM_PANELS];
+  ptrdiff_t ahead = LATHE_SPARSE_PREFETCH_BYTES;
   __m512i sum[MAXIMUM_ROWS][MAXIMUM_PANELS];
 #pragma clang loop unroll(full)
   for (size_t r = 0; r < rows; r++) {
@@ -46,7 +46,6 @@ static inline __attribute__((always_inline)) void accumulate(
   for (size_t p = 0; p < panels; p++) {
     packed[p] = lathe_sparse_values(op->weights, block->panel + p);
     masks[p] = lathe_sparse_masks(op->weights, block->panel + p);
-    ahead[p] = LATHE_SPARSE_PREFETCH_BYTES;
     const int32_t *column_sums = op->weights->column_sums + (block->panel + p) * LATHE_PANEL_COLUMNS;
 #pragma clang loop unroll(full)
     for (size_t r = 0; r < rows; r++) {
@@ -54,10 +53,7 @@ static inline __attribute__((always_inline)) void accumulate(
     }
   }
   for (size_t step = 0; step < block->vectors; step += LATHE_SPARSE_STEP) {
-    if (step == block->turn) {
-#pragma clang loop unroll(full)
-      for (size_t p = 0; p < panels; p++) ahead[p] = lathe_sparse_values(op->weights, block->next + p) - packed[p];
-    }
+    if (step == block->turn) ahead = lathe_sparse_values(op->weights, block->next) - packed[0];
 #pragma clang loop unroll(full)
     for (size_t p = 0; p < panels; p++) {
       _mm_prefetch((const char *)(masks[p] + step + panels * block->vectors), _MM_HINT_T0);
@@ -68,7 +64,7 @@ static inline __attribute__((always_inline)) void accumulate(
 #pragma clang loop unroll(full)
       for (size_t p = 0; p < panels; p++) {
         const uint64_t mask = masks[p][v];
-        _mm_prefetch((const char *)packed[p] + ahead[p], _MM_HINT_T0);
+        _mm_prefetch((const char *)packed[p] + ahead, _MM_HINT_T0);
         w[p] = expand(mask, packed[p]);
         packed[p] += lathe_count_bits(mask);
       }

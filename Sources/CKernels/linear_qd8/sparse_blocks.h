@@ -11,8 +11,9 @@ enum { LATHE_SPARSE_STEP = 8 };
 // One block of rows × panels, small enough that its accumulators are registers.
 //
 // The kernel walks its panels eight vectors at a time and prefetches 4 KB ahead in each stream of values; from vector
-// `turn` on, where that passes the end of the panel, in the panel which this stream reads next. Masks are prefetched a
-// group ahead, which is where the same stream reads next: all panels have as many.
+// `turn` on, where that passes the end of the panel, in the panel which this stream reads next, as far ahead as it is in
+// the first stream: panels are about as long as their neighbours. Masks are prefetched a group ahead, which is where the
+// same stream reads next: all panels have as many.
 // A prefetch never faults, so the addresses may lie past the end of the matrix.
 typedef struct {
   const lathe_linear_qd8 *operation;

@@ -27,7 +27,16 @@ struct CompilationJob {
             parameters: definition.weights.map {
                 Parameter(name: $0.name, shape: $0.shape, encoding: plan.formats[$0.name]?.denseEncoding ?? .rows)
             },
-            values: definition.values, entryPoints: definition.entryPoints)
+            values: definition.values,
+            entryPoints: definition.entryPoints.map { entry in
+                var entry = entry
+                if let head = entry.operations.last, case .linear(let weight, _) = head.kind,
+                    plan.formats[weight]?.denseEncoding.isQuantized == true
+                {
+                    entry.headActivationBits = compiler.recipe.headActivationBits
+                }
+                return entry
+            })
         // What is written must be what the reader accepts.
         try graph.validate(against: definition.configuration, source: checkpoint.path)
         _ = try ModelConfiguration(json: definition.configuration.json, source: checkpoint.configurationPath)

@@ -76,7 +76,7 @@ public final class EvaluationReference {
         let missing = windows.filter { kept[$0] == nil }
         var computed: [EvaluationWindow: FloatMatrix] = [:]
         if !missing.isEmpty {
-            let rows = try reference.run(missing.map { Array(text.tokens[$0.tokens]) }, progress: progress)
+            let rows = try reference.run(missing.map { Array(text.tokens[$0.tokens]) }, progress: progress) { _ in nil }
             var start = 0
             for window in missing {
                 let first = (start + window.firstCounted - 1) * rows.columns

@@ -86,8 +86,16 @@ struct HandMadeModel {
 
     private mutating func parameter(_ shape: [Int], _ encoding: WeightEncoding) -> String {
         let name = "p\(graph.parameters.count)"
-        graph.parameters.append(Parameter(name: name, shape: shape, encoding: encoding))
-        weights[name] = random.floats(shape.reduce(1, *))
+        var values = random.floats(shape.reduce(1, *))
+        var parameter = Parameter(name: name, shape: shape, encoding: encoding)
+        if case .quantized(var panels) = encoding, panels.packedByteCount != nil {
+            // Two thirds are pruned, and one panel whole. Only the packed weights tell their size.
+            for index in values.indices where index % 3 != 1 || index / shape[1] / 16 == 1 { values[index] = 0 }
+            panels.packedByteCount = PackedMatrix(parameter, values).packed!.values.count
+            parameter.encoding = .quantized(panels)
+        }
+        graph.parameters.append(parameter)
+        weights[name] = values
         return name
     }
 
@@ -117,12 +125,7 @@ struct HandMadeModel {
                 for k in 0..<depth { packed[(n / 16 * depth + k) * 16 + n % 16] = values[n * depth + k] }
             }
             return [bytes(packed)]
-        case .quantized:
-            var packed = [Int8](repeating: 0, count: panels * 16 * depth.roundedUp(to: 64))
-            var scales = [Float](repeating: 0, count: panels * 16)
-            var sums = [Int32](repeating: 0, count: panels * 16)
-            lathe_pack_qc8w(values, depth * 4, 4, columns, depth, &packed, &scales, &sums)
-            return [bytes(packed), bytes(scales), bytes(sums)]
+        case .quantized: return PackedMatrix(parameter, values).parts
         }
     }
 

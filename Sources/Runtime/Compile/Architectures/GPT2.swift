@@ -48,11 +48,7 @@ struct GPT2: Architecture {
             endOfTextIDs: try specialTokenIDs("eos_token_id"))
         return ModelDefinition(
             configuration: configuration, values: values,
-            // The head's rounded inputs would cause half of what int8 costs, and 16 bits there cost next to no time.
-            entryPoints: [
-                EntryPoint(
-                    name: "decode", inputs: [0], outputs: [logits], operations: operations, headActivationBits: 16)
-            ],
+            entryPoints: [EntryPoint(name: "decode", inputs: [0], outputs: [logits], operations: operations)],
             weights: weights, copies: copies, warnings: warnings)
     }
 

@@ -66,6 +66,17 @@ struct MatrixWriter {
         return Outcome(encoding: format.denseEncoding, error: rest.error)
     }
 
+    private func writeDense(_ parts: [EncodedMatrix]) throws(LatheError) -> Outcome {
+        declare(format.denseEncoding)
+        var rest = PanelNumbers()
+        for part in parts {
+            try writer.writePiece(part.values)
+            rest.append(part)
+        }
+        try write(rest)
+        return Outcome(encoding: format.denseEncoding, error: rest.error)
+    }
+
     /// What stands behind the values: small beside them, so it is gathered.
     private struct PanelNumbers {
         var scales: [Float] = []
@@ -90,16 +101,37 @@ struct MatrixWriter {
 
     // MARK: Sparse
 
+    /// Without zeros where the recipe says so, or where that takes fewer bytes and is left to us.
     private func writeSmaller(_ parts: [EncodedMatrix]) throws(LatheError) -> Outcome {
-        guard format.sparse != .on else {
-            throw LatheError(.unsupported, "Sparse weights are not part of this version of Lathe.")
+        let sparse = SparseWeights(parts, threads: threads)
+        if sparse.isTooLarge {
+            guard format.sparse == .auto else {
+                throw LatheError(
+                    .unsupported,
+                    "\(source.place) has \(sparse.encoding.packedByteCount!) bytes of non-zeros; sparse matrices can have 4 "
+                        + "GB. Store it dense.")
+            }
+            return try writeDense(parts)
         }
+        let encoding = WeightEncoding.quantized(sparse.encoding)
+        guard format.sparse == .on || byteCount(encoding) < byteCount(format.denseEncoding) else {
+            return try writeDense(parts)
+        }
+        declare(encoding)
+        let index = try sparse.packValues { bytes throws(LatheError) in try writer.writePiece(bytes) }
         var rest = PanelNumbers()
         for part in parts { rest.append(part) }
-        declare(format.denseEncoding)
-        for part in parts { try writer.writePiece(part.values) }
         try write(rest)
-        return Outcome(encoding: format.denseEncoding, error: rest.error)
+        for masks in index.masks { try writer.writePiece(masks) }
+        try writer.write(AlignedBuffer(copying: index.starts.padded()))
+        return Outcome(encoding: encoding, error: rest.error)
+    }
+
+    /// Of all tensors of the matrix in the file.
+    private func byteCount(_ encoding: WeightEncoding) -> Int {
+        Parameter(name: source.name, shape: source.shape, encoding: encoding).declarations.reduce(0) {
+            $0 + $1.byteCount
+        }
     }
 }
 
@@ -110,7 +142,9 @@ extension Parameter {
     }
 }
 
-extension [Int8] {
+extension Array where Element: FixedWidthInteger {
     /// Followed by zeros up to a multiple of 64 bytes.
-    fileprivate func padded() -> [Int8] { self + [Int8](repeating: 0, count: count.roundedUp(to: 64) - count) }
+    fileprivate func padded() -> [Element] {
+        self + [Element](repeating: 0, count: count.roundedUp(to: 512 / Element.bitWidth) - count)
+    }
 }

@@ -218,6 +218,46 @@ enum Packing {
         return result
     }
 
+    // MARK: Sparse
+
+    private static func sparseFormat(_ matrix: EncodedMatrix) -> lathe_weight_format {
+        matrix.encoding.quantized!.groupSize == nil ? LATHE_QC8W_SPARSE : LATHE_QC4W_SPARSE
+    }
+
+    /// Bytes of the packed non-zeros of a dense quantized matrix.
+    static func sparseByteCount(_ matrix: EncodedMatrix, threads: Int) -> Int {
+        let panels = matrix.columns.roundedUp(to: 16) / 16
+        let panelBytes = matrix.values.count / panels
+        let counts = AlignedBuffer(byteCount: panels * 8)
+        unsafe matrix.values.withUnsafeBytes { values in
+            let counts = unsafe counts.elements(of: Int.self)
+            parallelFor(panels, threads: threads) { panel in
+                unsafe counts[panel] = lathe_sparse_bytes(
+                    sparseFormat(matrix), values.baseAddress! + panel * panelBytes, 16, matrix.depth)
+            }
+        }
+        return withExtendedLifetime(counts) { counts.view.elements().reduce(0, +) }
+    }
+
+    /// The matrix without its zeros; its first panel's bytes start at `start`.
+    /// - Parameter byteCount: `sparseByteCount` of it.
+    static func packSparse(
+        _ matrix: EncodedMatrix, start: UInt32, byteCount: Int
+    ) -> (values: ByteView, masks: ByteView, starts: [UInt32]) {
+        let panels = matrix.columns.roundedUp(to: 16) / 16
+        let values = AlignedBuffer(byteCount: byteCount)
+        let masks = AlignedBuffer(byteCount: panels * matrix.depth.roundedUp(to: 64) / 4 * 8)
+        let starts = AlignedBuffer(byteCount: panels * 4)
+        withExtendedLifetime((values, masks, starts)) {
+            unsafe matrix.values.withUnsafeBytes { dense in
+                unsafe lathe_pack_sparse(
+                    sparseFormat(matrix), dense.baseAddress, matrix.columns, matrix.depth, start,
+                    values.elements(of: UInt8.self), masks.elements(of: UInt64.self), starts.elements(of: UInt32.self))
+            }
+        }
+        return (values.view, masks.view, starts.view.elements())
+    }
+
     // MARK: Rows
 
     /// `rows` rows of `width` floats, each padded with zeros to a multiple of 16.

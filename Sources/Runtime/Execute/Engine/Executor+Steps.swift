@@ -79,8 +79,20 @@ extension Executor {
         unsafe embedding.rows = rowCount
         unsafe embedding.output = address(output, row: 0)
         unsafe embedding.output_stride_bytes = strideBytes(output)
-        unsafe table.quantized == nil
-            ? vector.pointee.embed_f32(&embedding) : vector.pointee.embed_qd8.0!(&embedding)
+        unsafe embedFunction(table.quantized?.pointee.format)(&embedding)
+    }
+
+    /// - Parameter format: of the table; nil for float32.
+    private func embedFunction(_ format: lathe_weight_format?) -> lathe_embedding_fn {
+        // An array of C is a tuple here.
+        let byFormat = unsafe vector.pointee.embed_qd8
+        return switch format {
+        case nil: unsafe vector.pointee.embed_f32
+        case LATHE_QC4W: unsafe byFormat.1!
+        case LATHE_QC8W_SPARSE: unsafe byFormat.2!
+        case LATHE_QC4W_SPARSE: unsafe byFormat.3!
+        default: unsafe byFormat.0!
+        }
     }
 
     /// - Parameter isHead: the input rows are `headInput`'s and the output is `logits`.
@@ -172,14 +184,14 @@ extension Executor {
                 headScales + rows.lowerBound, rowQuantization + first, quantized + first * quantizedStride,
                 quantizedStride)
         case .linearHalves(let operation, let choice):
-            let panels = panelShare(unsafe operation.weights.pointee.columns, thread, threads)
+            let panels = unsafe panelShare(operation.weights, thread, threads)
             unsafe withUnsafePointer(to: operation) {
                 unsafe lathe_linear_qd16_run(
                     choice, vector, $0, panels.lowerBound, panels.upperBound, expansionScratch[thread],
                     halvesScratch[thread])
             }
         case .linearQuantized(let operation, let choice):
-            let panels = panelShare(unsafe operation.weights.pointee.columns, thread, threads)
+            let panels = unsafe panelShare(operation.weights, thread, threads)
             unsafe withUnsafePointer(to: operation) {
                 unsafe lathe_linear_qd8_run(
                     choice, $0, panels.lowerBound, panels.upperBound, expansionScratch[thread])
@@ -295,6 +307,27 @@ extension Executor {
         let group = panels >= 24 * threads ? 12 : 4
         let groups = share((panels + group - 1) / group, thread, threads)
         return min(groups.lowerBound * group, panels)..<min(groups.upperBound * group, panels)
+    }
+
+    /// The same for quantized weights. Of sparse panels some are fuller than others, so they are shared out by bytes.
+    private func panelShare(_ weights: UnsafePointer<lathe_weights>, _ thread: Int, _ threads: Int) -> Range<Int> {
+        let columns = unsafe weights.pointee.columns
+        guard let starts = unsafe weights.pointee.starts else { return panelShare(columns, thread, threads) }
+        let panels = (columns + 15) / 16
+        // A mask of eight bytes for four inputs of sixteen outputs.
+        let maskBytes = unsafe weights.pointee.depth.roundedUp(to: 64) * 2
+        func bytes(before panel: Int) -> Int { unsafe Int(starts[panel]) + panel * maskBytes }
+        // The last panel's end is not at hand: it is taken to be as full as the mean of the others.
+        let total = bytes(before: panels - 1) * panels / max(1, panels - 1)
+        func cut(_ part: Int) -> Int {
+            var (low, high) = (0, panels / 4)
+            while low < high {
+                let middle = (low + high) / 2
+                if bytes(before: 4 * middle) < total * part / threads { low = middle + 1 } else { high = middle }
+            }
+            return part == threads ? panels : min(4 * low, panels)
+        }
+        return cut(thread)..<cut(thread + 1)
     }
 
     private static func epilogue(_ activation: Activation) -> lathe_epilogue {

@@ -71,6 +71,16 @@ package final class ModelFile: Sendable {
         try container.bytes(of: part.name)
     }
 
+    /// Gives the memory back that the kernel holds for a part that has been used up. It can still be read.
+    package func dropPages(of part: WeightEncoding.Part) { container.dropPages(of: part.name) }
+
+    /// Bytes of all weights as the file stores them.
+    package var weightByteCount: Int {
+        graph.parameters.reduce(0) { sum, parameter in
+            parameter.parts.reduce(sum) { $0 + (container[$1.name]?.byteCount ?? 0) }
+        }
+    }
+
     private static func check(_ part: WeightEncoding.Part, in container: LatheFile) throws(LatheError) {
         guard let tensor = container[part.name] else {
             throw LatheError(.corrupt, "\(container.path): the tensor `\(part.name)` is missing.")

@@ -1,3 +1,4 @@
+import Lathe
 import LatheCompiler
 import LatheFormat
 
@@ -27,6 +28,16 @@ func printable(_ text: String) -> String {
 
 private func isControl(_ scalar: Unicode.Scalar) -> Bool {
     scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value)
+}
+
+extension Engine {
+    /// What the weights take, and why more than in the file where they do.
+    var weightSummary: String {
+        let size = "weights \(Bytes.text(residentWeightBytes))"
+        guard hasExpandedWeights else { return size }
+        return
+            "\(size), expanded from \(Bytes.text(storedWeightBytes)) since \(instructionSet) reads packed ones slower"
+    }
 }
 
 /// Columns of text as wide as their widest cell.
