@@ -20,7 +20,9 @@ import Testing
         #expect(LinearF32Kernels.names.contains("avx2"))
     }
 
-    @Test(.enabled(if: has(LATHE_CPU_AVX2, LATHE_CPU_AVXVNNI), "no AVX-VNNI here: its int8 and int4 kernels are not tested"))
+    @Test(
+        .enabled(
+            if: has(LATHE_CPU_AVX2, LATHE_CPU_AVXVNNI), "no AVX-VNNI here: its int8 and int4 kernels are not tested"))
     func avxvnni() { #expect(isTested("avxvnni")) }
 
     @Test(.enabled(if: has(LATHE_CPU_AVX2, LATHE_CPU_AVX512), "no AVX-512 here: its float32 kernel is not tested"))
