@@ -11,12 +11,17 @@
 #define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
 #define AVX2 LATHE_CPU_AVX2
 #define AVX512 (LATHE_CPU_AVX2 | LATHE_CPU_AVX512)
+#define AVX512VBMI2 (AVX512 | LATHE_CPU_AVX512VNNI | LATHE_CPU_AVX512VBMI2)
 
 static bool can_run(uint32_t needed, uint32_t features) { return (needed & ~features) == 0; }
 
 // MARK: - Quantized activations
 
-#define QUANTIZE(isa, features) {#isa, features, {lathe_quantize_rows_u8_##isa, lathe_quantize_rows_i16_##isa}}
+#define QUANTIZE(isa, features)                                                    \
+  {                                                                                \
+    #isa, features, {lathe_quantize_rows_u8_##isa, lathe_quantize_rows_i16_##isa}, \
+        {lathe_quantize_halves_u8_##isa, lathe_quantize_halves_i16_##isa}          \
+  }
 
 static const lathe_quantize_kernel quantize_kernels[] = {
     QUANTIZE(scalar, 0),
@@ -61,6 +66,14 @@ static const lathe_linear_qd8_kernel linear_qd8_kernels[] = {
     LINEAR_QD8(qc4w, LATHE_QC4W, avxvnni, AVX2 | LATHE_CPU_AVXVNNI, LATHE_ACTIVATIONS_U8, 1, 12),
     LINEAR_QD8(qc4w, LATHE_QC4W, avx512vnni, AVX512 | LATHE_CPU_AVX512VNNI, LATHE_ACTIVATIONS_U8, 1, 12),
 #endif
+    LINEAR_QD8(qc8w_sparse, LATHE_QC8W_SPARSE, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
+#if defined(__x86_64__)
+    LINEAR_QD8(qc8w_sparse, LATHE_QC8W_SPARSE, avx512vbmi2, AVX512VBMI2, LATHE_ACTIVATIONS_U8, 1, 8),
+#endif
+    LINEAR_QD8(qc4w_sparse, LATHE_QC4W_SPARSE, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
+#if defined(__x86_64__)
+    LINEAR_QD8(qc4w_sparse, LATHE_QC4W_SPARSE, avx512vbmi2, AVX512VBMI2, LATHE_ACTIVATIONS_U8, 1, 8),
+#endif
 };
 
 const lathe_linear_qd8_kernel *lathe_linear_qd8_kernels(size_t *count) {
@@ -74,6 +87,14 @@ static const lathe_expand_kernel expand_kernels[] = {
 #if defined(__x86_64__)
     {"avx2", LATHE_QC4W, AVX2, lathe_expand_qc4w_avx2},
     {"avx512", LATHE_QC4W, AVX512, lathe_expand_qc4w_avx512},
+#endif
+    {"scalar", LATHE_QC8W_SPARSE, 0, lathe_expand_qc8w_sparse_scalar},
+#if defined(__x86_64__)
+    {"avx512vbmi2", LATHE_QC8W_SPARSE, AVX512VBMI2, lathe_expand_qc8w_sparse_avx512vbmi2},
+#endif
+    {"scalar", LATHE_QC4W_SPARSE, 0, lathe_expand_qc4w_sparse_scalar},
+#if defined(__x86_64__)
+    {"avx512vbmi2", LATHE_QC4W_SPARSE, AVX512VBMI2, lathe_expand_qc4w_sparse_avx512vbmi2},
 #endif
 };
 
@@ -102,20 +123,23 @@ static const lathe_linear_qd8_kernel *linear_qd8_select(lathe_weight_format form
   return best && rows <= best->maximum_rows ? best : NULL;
 }
 
+// Whether a format's own kernel beats its expansion: any that is vectorized does, and where nothing is vectorized, the
+// definition does.
+static bool reads_well(const lathe_linear_qd8_kernel *own, const lathe_linear_qd8_kernel *dense) {
+  return own && (own->features != 0 || dense->features == 0);
+}
+
 lathe_linear_qd8_choice lathe_linear_qd8_choose(lathe_weight_format format, uint32_t features, size_t rows) {
-  lathe_linear_qd8_choice choice = {linear_qd8_select(format, features, rows), NULL};
-  if (!choice.kernel) {
-    choice.kernel = linear_qd8_select(LATHE_QC8W, features, rows);
-    choice.expand = lathe_expand_select(format, features);
-  }
-  return choice;
+  const lathe_linear_qd8_kernel *own = linear_qd8_select(format, features, rows);
+  const lathe_linear_qd8_kernel *dense = linear_qd8_select(LATHE_QC8W, features, rows);
+  if (reads_well(own, dense)) return (lathe_linear_qd8_choice){own, NULL};
+  return (lathe_linear_qd8_choice){dense, lathe_expand_select(format, features)};
 }
 
 lathe_weight_format lathe_linear_qd8_resident_format(lathe_weight_format format, uint32_t features) {
-  // Sparse weights are kept sparse where a vector kernel reads them, and where nothing is vectorized.
   const lathe_linear_qd8_kernel *own = linear_qd8_select(format, features, 1);
   const lathe_linear_qd8_kernel *dense = linear_qd8_select(LATHE_QC8W, features, 1);
-  if (own && (own->features != 0 || dense->features == 0)) return format;
+  if (reads_well(own, dense)) return format;
   return format == LATHE_QC4W_SPARSE ? LATHE_QC4W : LATHE_QC8W;
 }
 
@@ -145,8 +169,11 @@ const lathe_linear_f32_kernel *lathe_linear_f32_select(uint32_t features) {
 #define VECTOR(isa, features)                                                                                \
   {                                                                                                          \
     #isa, features, lathe_layer_norm_##isa, lathe_activate_##isa, lathe_add_##isa, lathe_log_sum_exp_##isa,  \
-        lathe_greatest_##isa, lathe_kv_store_##isa, lathe_attention_##isa,                                       \
-        {[LATHE_QC8W] = lathe_embed_qc8w_##isa, [LATHE_QC4W] = lathe_embed_qc4w_scalar},                     \
+        lathe_combine_halves_##isa, lathe_greatest_##isa, lathe_kv_store_##isa, lathe_attention_##isa,       \
+        {[LATHE_QC8W] = lathe_embed_qc8w_##isa,                                                              \
+         [LATHE_QC4W] = lathe_embed_qc4w_scalar,                                                             \
+         [LATHE_QC8W_SPARSE] = lathe_embed_qc8w_sparse_scalar,                                                      \
+         [LATHE_QC4W_SPARSE] = lathe_embed_qc4w_sparse_scalar},                                                     \
         lathe_embed_f32_scalar /* one gathered element at a time on every instruction set */                 \
   }
 

@@ -64,13 +64,33 @@ import Testing
         Self.depths.flatMap { depth in
             let x = Memory(DigestInput.floats(3 * depth, seed: depth, outliers: true))
             let padded = (depth + 63) / 64 * 64
-            return [(kernel.to_storage.0!, 1, "u8"), (kernel.to_storage.1!, 2, "i16")].map { run, bytes, name in
-                let rows = Memory(bytes: 3 * MemoryLayout<lathe_row_quantization>.stride)
-                let q = Memory(bytes: 3 * padded * bytes)
-                run(x.pointer(), depth * 4, 3, depth, rows.pointer(), q.base, padded * bytes)
-                let digest = GoldenDigests.digest(rows.array(of: UInt8.self) + q.array())
-                return ("quantize \(name), depth \(depth)", digest)
+            func digest(
+                _ rowsOut: Int, _ bytes: Int,
+                _ run: (Memory, UnsafeMutablePointer<lathe_row_quantization>, Memory) -> Void
+            ) -> String {
+                let scales = Memory(bytes: rowsOut * 4)
+                let rows = Memory(bytes: rowsOut * MemoryLayout<lathe_row_quantization>.stride)
+                let q = Memory(bytes: rowsOut * padded * bytes)
+                run(scales, rows.pointer(), q)
+                let scaleBytes: [UInt8] = rowsOut == 6 ? scales.array() : []
+                return GoldenDigests.digest(scaleBytes + rows.array(of: UInt8.self) + q.array())
             }
+            let whole = [(kernel.to_storage.0!, 1, "u8"), (kernel.to_storage.1!, 2, "i16")].map { run, bytes, name in
+                (
+                    "quantize \(name), depth \(depth)",
+                    digest(3, bytes) { run(x.pointer(), depth * 4, 3, depth, $1, $2.base, padded * bytes) }
+                )
+            }
+            let halves = kernel.halves_to_storage
+            return whole
+                + [(halves.0!, 1, "u8"), (halves.1!, 2, "i16")].map { run, bytes, name in
+                    (
+                        "quantize halves \(name), depth \(depth)",
+                        digest(6, bytes) {
+                            run(x.pointer(), depth * 4, 3, depth, $0.pointer(), $1, $2.base, padded * bytes)
+                        }
+                    )
+                }
         }
     }
 
@@ -178,6 +198,9 @@ import Testing
         }
         kernel.add(x.pointer(), gamma.pointer(), width, output.pointer())
         result.append(("add, width \(width)", digest()))
+        kernel.combine_halves(
+            x.pointer(), x.pointer() + width, width, 0.37, gamma.pointer(), beta.pointer(), output.pointer())
+        result.append(("combine_halves, width \(width)", digest()))
         let sum = kernel.log_sum_exp(x.pointer(), rows * width)
         result.append(("log_sum_exp, width \(width)", GoldenDigests.digest([sum.bitPattern])))
         result.append(

@@ -129,4 +129,101 @@ import Testing
             }
         }
     }
+
+    // MARK: - 16 bits in two rows of bytes
+
+    struct Halves: Equatable {
+        var scales: [UInt32]
+        var rowScales: [Float]
+        var zeroPoints: [Int32]
+        var q: [Int]
+    }
+
+    private func runHalves(
+        _ kernel: lathe_quantize_kernel, _ storage: lathe_activation_storage, _ x: [Float], depth: Int, slack: Int = 0,
+        placement: GuardedBuffer.Placement = .beforeGuard
+    ) -> Halves {
+        let (rows, wide) = (x.count / depth, storage == LATHE_ACTIVATIONS_I16_CENTERED)
+        let qStride = ((depth + 63) / 64 * 64 + slack * 64) * (wide ? 2 : 1)
+        let input = GuardedBuffer(x.spread(width: depth, stride: depth + slack), placement: placement)
+        let scales = GuardedBuffer(bytes: rows * 4, placement: placement)
+        let quantization = GuardedBuffer(bytes: 2 * rows * 8, placement: placement)
+        let q = GuardedBuffer(
+            bytes: 2 * rows * qStride - slack * 64 * (wide ? 2 : 1), alignment: 64, placement: placement)
+        q.fill(UInt8(Result.filler))
+        let function = wide ? kernel.halves_to_storage.1 : kernel.halves_to_storage.0
+        function!(
+            input.pointer(), (depth + slack) * 4, rows, depth, scales.pointer(), quantization.pointer(),
+            UnsafeMutableRawPointer(q.base), qStride)
+        let rowsOut = quantization.array(of: lathe_row_quantization.self)
+        return Halves(
+            scales: scales.array(of: UInt32.self), rowScales: rowsOut.map(\.scale),
+            zeroPoints: rowsOut.map(\.zero_point),
+            q: wide ? q.array(of: Int16.self).map(Int.init) : q.array(of: UInt8.self).map(Int.init))
+    }
+
+    @Test(arguments: names, Rows.allCases)
+    func halvesAreTheDefinition(kernel name: String, kind: Rows) throws {
+        let kernel = try Self.kernel(name)
+        for depth in Self.depths {
+            for rows in [1, 3] {
+                for placement in GuardedBuffer.Placement.allCases {
+                    var generator = SeededGenerator(seed: UInt64(depth))
+                    let x = kind.floats(rows * depth, using: &generator)
+                    for storage in [LATHE_ACTIVATIONS_U8, LATHE_ACTIVATIONS_I16_CENTERED] {
+                        let slack = rows - 1
+                        #expect(
+                            runHalves(kernel, storage, x, depth: depth, slack: slack, placement: placement)
+                                == runHalves(
+                                    Self.table[0], storage, x, depth: depth, slack: slack, placement: placement),
+                            "\(rows)×\(depth), storage \(storage.rawValue)")
+                    }
+                }
+            }
+        }
+    }
+
+    @Test(arguments: names, Rows.allCases)
+    func halvesAreTheMathematics(kernel name: String, kind: Rows) throws {
+        let kernel = try Self.kernel(name)
+        for depth in Self.depths {
+            var generator = SeededGenerator(seed: UInt64(depth))
+            let x = kind.floats(depth, using: &generator)
+            let bytes = runHalves(kernel, LATHE_ACTIVATIONS_U8, x, depth: depth)
+            let words = runHalves(kernel, LATHE_ACTIVATIONS_I16_CENTERED, x, depth: depth)
+            #expect(bytes.scales == words.scales && bytes.zeroPoints == words.zeroPoints)
+            #expect(bytes.rowScales == [1, 1] && bytes.zeroPoints.allSatisfy { (0...255).contains($0) })
+            let padded = (depth + 63) / 64 * 64
+            let zeroPoint = 256 * Int(bytes.zeroPoints[0]) + Int(bytes.zeroPoints[1])
+            let scale = Double(Float(bitPattern: bytes.scales[0]))
+            let span = Double(max(0, x.max()!)) - Double(min(0, x.min()!))
+            if span < 0x1p-100 { #expect(scale == 1 && zeroPoint == 0 && bytes.q.allSatisfy { $0 == 0 }) }
+            for k in 0..<depth {
+                let (high, low) = (bytes.q[k], bytes.q[padded + k])
+                // A step, and the rounding of 24 bits.
+                let error = abs(scale * Double(256 * high + low - zeroPoint) - Double(x[k]))
+                #expect(span < 0x1p-100 || error <= scale * 1.01, "depth \(depth), element \(k)")
+                #expect(words.q[k] == high - Int(bytes.zeroPoints[0]))
+                #expect(words.q[padded + k] == low - Int(bytes.zeroPoints[1]))
+            }
+            for row in [0, padded] {
+                #expect(bytes.q[(row + depth)..<(row + padded)].allSatisfy { $0 == 0 })
+                #expect(words.q[(row + depth)..<(row + padded)].allSatisfy { $0 == 0 })
+            }
+        }
+    }
+
+    @Test(arguments: names, [Float.nan, .infinity, -.infinity])
+    func nonFiniteHalves(kernel name: String, value: Float) throws {
+        let kernel = try Self.kernel(name)
+        for depth in [1, 17, 100, 768] {
+            var x = (0..<depth).map { Float($0) }
+            x[depth / 2] = value
+            for storage in [LATHE_ACTIVATIONS_U8, LATHE_ACTIVATIONS_I16_CENTERED] {
+                let result = runHalves(kernel, storage, x, depth: depth)
+                #expect(Float(bitPattern: result.scales[0]).isNaN)
+                #expect(result.zeroPoints.allSatisfy { (0...255).contains($0) })
+            }
+        }
+    }
 }

@@ -52,9 +52,8 @@ import Testing
         }
     }
 
-    /// Weights at the ends of float32 are numbers all the same.
-    @Test(arguments: [Float.greatestFiniteMagnitude, 1e30, 1e-30, .leastNonzeroMagnitude, 0])
-    func extremeWeightsAreConverted(value: Float) throws {
+    /// Fills every other element of a matrix.
+    private func checkpoint(filledWith value: Float) throws -> BentCheckpoint {
         let checkpoint = try BentCheckpoint()
         try checkpoint.changeTensor("transformer.h.0.mlp.c_fc.weight") { tensor in
             withUnsafeBytes(of: value) { bytes in
@@ -63,9 +62,26 @@ import Testing
                 }
             }
         }
-        for weights in [WeightFormats.int8, .float32] {
-            let (report, _) = try checkpoint.convert(weights)
-            for tensor in report.tensors { #expect((0...1).contains(tensor.relativeError), "\(tensor)") }
+        return checkpoint
+    }
+
+    /// Weights at the ends of float32 are numbers all the same.
+    @Test(arguments: [1e30, 1e-30, .leastNonzeroMagnitude, 0] as [Float], WeightFormats.allCases)
+    func extremeWeightsAreConverted(value: Float, weights: WeightFormats) throws {
+        let (report, _) = try checkpoint(filledWith: value).convert(weights)
+        for tensor in report.tensors { #expect((0...1).contains(tensor.relativeError), "\(tensor)") }
+    }
+
+    /// 127 · scale rounds to infinity, which the engine would compute with.
+    @Test(arguments: WeightFormats.allCases)
+    func aScaleThatLeadsBeyondFloat32IsRefused(weights: WeightFormats) throws {
+        let checkpoint = try checkpoint(filledWith: .greatestFiniteMagnitude)
+        if weights == .float32 {
+            _ = try checkpoint.convert(weights)
+        } else {
+            let error = try checkpoint.failure(weights)
+            #expect(
+                error.code == .notFinite && error.names("h.0.mlp.c_fc.weight", "output 0", "f32"), "\(error.message)")
         }
     }
 

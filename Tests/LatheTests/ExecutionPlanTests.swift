@@ -39,8 +39,8 @@ import Testing
             (testDescription, self.build) = (description, build)
         }
 
-        func model(_ encoding: WeightEncoding = .panels) -> HandMadeModel {
-            var model = HandMadeModel(encoding: encoding)
+        func model(_ encoding: WeightEncoding = .panels, headActivationBits: Int = 16) -> HandMadeModel {
+            var model = HandMadeModel(encoding: encoding, headActivationBits: headActivationBits)
             build(&model)
             return model
         }
@@ -176,7 +176,7 @@ import Testing
         #expect(differences.allSatisfy { $0 <= 1e-5 * greatest }, "\(differences.max()!) of \(greatest)")
     }
 
-    @Test(arguments: shapes, [WeightEncoding.panels, .qc8w])
+    @Test(arguments: shapes, [WeightEncoding.panels] + WeightEncoding.everyQuantized)
     func unusualGraphsAreTheSameBitsEverywhere(shape: Shape, encoding: WeightEncoding) async throws {
         let model = try shape.model(encoding).model()
         let expected = try await Run(instructionSet: "scalar").engine(model).logitBits(Self.tokens)

@@ -53,7 +53,7 @@ import Testing
     }
 
     /// int8 is not float32. What it costs on a trained model, in the measures that `evaluate` prints: the bounds
-    /// stand a little beyond what was measured when they were set (5.4e-4 and 0.972), so that a regression is seen.
+    /// stand a little beyond what was measured when they were set (3.5e-4 and 0.977), so that a regression is seen.
     @Test func int8StaysNearFloat32() async throws {
         let tokens = try TestModels.tokens("novelist")
         let exact = try await Run(threads: 2).engine(TestModels.model("novelist")).makeSession().logits(tokens).logits
@@ -69,8 +69,8 @@ import Testing
         }
         let mean = divergence / Double(tokens.count)
         let agreement = Double(agreements) / Double(tokens.count)
-        #expect(mean > 0 && mean < 7.5e-4, "mean KL \(mean)")
-        #expect(agreement >= 0.96, "top-1 agreement \(agreement)")
+        #expect(mean > 0 && mean < 5e-4, "mean KL \(mean)")
+        #expect(agreement >= 0.965, "top-1 agreement \(agreement)")
     }
 
     private func logSoftmax(_ logits: [Float]) -> [Double] {

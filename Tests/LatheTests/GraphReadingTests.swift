@@ -29,6 +29,8 @@ import Testing
         Lie(#""shape":[21,10]"#, #""shape":[21.0,10]"#, .corrupt, "p0"),
         Lie(#""shape":[21,10]"#, #""shape":[99999999999999999999,10]"#, .corrupt, "p0"),
         Lie(#""start":10"#, #""start":null"#, .missing, "start"),
+        Lie(#""head_activation_bits":16"#, #""head_activation_bits":12"#, .corrupt, "12 bits"),
+        Lie(#""head_activation_bits":16"#, #""head_activation_bits":"16""#, .corrupt, "head_activation_bits"),
         Lie(#""inputs":[0]"#, #""inputs":0"#, .corrupt, "inputs"),
         Lie(#""epsilon":"#, #""epsilon":"x","e":"#, .corrupt, "epsilon"),
         Lie(#""scale":0.4"#, #""scale":1e999"#, .corrupt, "scale"),

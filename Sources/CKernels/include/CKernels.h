@@ -81,10 +81,17 @@ typedef void (*lathe_quantize_rows_fn)(
     const float *x, size_t x_stride_bytes, size_t rows, size_t depth,
     lathe_row_quantization *quantization, void *q, size_t q_stride_bytes);
 
+// The same over 65535 levels, x ≈ scales[i] · (q − zero_point), and split: of row i of x, row 2i of the output has the high
+// bytes of q and row 2i + 1 the low ones, each with its byte of the zero point and the scale 1.
+typedef void (*lathe_quantize_halves_fn)(
+    const float *x, size_t x_stride_bytes, size_t rows, size_t depth,
+    float *scales, lathe_row_quantization *quantization, void *q, size_t q_stride_bytes);
+
 typedef struct {
   const char *name;
   uint32_t features;
-  lathe_quantize_rows_fn to_storage[2];  // by lathe_activation_storage
+  lathe_quantize_rows_fn to_storage[2];           // by lathe_activation_storage
+  lathe_quantize_halves_fn halves_to_storage[2];  // the same
 } lathe_quantize_kernel;
 
 // MARK: - Linear layers
@@ -250,6 +257,10 @@ typedef struct {
   void (*add)(const float *a, const float *b, size_t count, float *y);
   // max + log Σ exp(x − max) of count ≥ 1 finite values; the sum in 16 lanes.
   float (*log_sum_exp)(const float *x, size_t count);
+  // y(j) = fma(fma(high(j), 256, low(j)) · activation_scale, weight_scales(j), bias(j)); bias may be NULL, the same as zeros.
+  void (*combine_halves)(
+      const float *high, const float *low, size_t count, float activation_scale, const float *weight_scales,
+      const float *bias, float *y);
   // The index of the greatest of count ≥ 1 values, of equals the first; count where one is infinite or no number.
   size_t (*greatest)(const float *x, size_t count);
   lathe_kv_store_fn kv_store;
@@ -289,6 +300,28 @@ void lathe_linear_qd8_run(
     lathe_linear_qd8_choice choice, const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end,
     int8_t *scratch);
 
+// The linear layer with activations of 16 bits, as two products by the same weights: of the high bytes and of the low ones.
+//     h(i,j), l(i,j) = float(acc(r,j) − zp(r)·column_sums(j)), r = 2i, 2i + 1
+//     output(i,j) = fma(fma(h(i,j), 256, l(i,j)) · activation_scales(i), scales(j), bias(j))
+typedef struct {
+  size_t rows;
+  const void *activations;                     // [2·rows], as lathe_quantize_halves_fn gives them
+  size_t activation_stride_bytes;
+  const lathe_row_quantization *quantization;  // [2·rows]
+  const float *activation_scales;              // [rows]
+  const lathe_weights *weights;
+  const float *bias;                           // [round_up(columns, 16)] or NULL, the same as zeros (+0)
+  float *output;                               // [rows][columns]
+  size_t output_stride_bytes;
+} lathe_linear_qd16;
+
+// Floats of scratch that each thread gives beside lathe_linear_qd8_scratch_bytes, 64-byte aligned.
+size_t lathe_linear_qd16_scratch_floats(void);
+// - choice: for 2·rows rows of the weights' format.
+void lathe_linear_qd16_run(
+    lathe_linear_qd8_choice choice, const lathe_vector_kernel *vector, const lathe_linear_qd16 *operation,
+    size_t panel_begin, size_t panel_end, int8_t *expansion_scratch, float *halves_scratch);
+
 // MARK: - Packing (offline; scalar)
 
 // A weight matrix as a checkpoint stores it: element (n,k) at base + n·column_stride + k·depth_stride bytes, float32.
@@ -300,6 +333,18 @@ void lathe_pack_qc8w(
 void lathe_pack_f32(
     const float *weights, size_t column_stride_bytes, size_t depth_stride_bytes, size_t columns, size_t depth,
     float *packed);
+// The sparse formats, from T16 int8 panels or from int4 nibbles that are already quantized: weights that are 0 are left out.
+// Bytes of the packed non-zeros, without the 64 zeros that follow a tensor's last panel.
+size_t lathe_sparse_bytes(lathe_weight_format format, const void *values, size_t columns, size_t depth);
+// Writes so many bytes to `packed`, and the masks and starts of all panels, the first of which starts at `start`. A matrix may
+// be packed in parts of whole panels; the caller sees to it that no start exceeds 32 bits, and adds the 64 zeros.
+void lathe_pack_sparse(
+    lathe_weight_format format, const void *values, size_t columns, size_t depth, uint32_t start, void *packed,
+    uint64_t *masks, uint32_t *starts);
+// The int4 nibbles of sparse int4 panels panel_begin …< panel_end, one after the other: what an instruction set reads that
+// has no kernel for the sparse ones.
+void lathe_unpack_qc4w_sparse(const lathe_weights *weights, size_t panel_begin, size_t panel_end, uint8_t *nibbles);
+
 static inline size_t lathe_round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 static inline size_t lathe_qc8w_bytes(size_t columns, size_t depth) {
   return lathe_round_up(columns, 16) * lathe_round_up(depth, 64);

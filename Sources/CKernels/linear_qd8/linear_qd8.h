@@ -42,6 +42,21 @@ void lathe_expand_qc4w_scalar(const lathe_weights *weights, size_t panel_begin, 
 void lathe_expand_qc4w_avx2(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
 void lathe_expand_qc4w_avx512(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
 #endif
+void lathe_linear_qd8_qc8w_sparse_scalar(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+void lathe_linear_qd8_qc4w_sparse_scalar(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+#if defined(__x86_64__)
+void lathe_linear_qd8_qc8w_sparse_avx512vbmi2(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+void lathe_linear_qd8_qc4w_sparse_avx512vbmi2(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+#endif
+
 void lathe_expand_qc8w_scalar(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+void lathe_expand_qc8w_sparse_scalar(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+void lathe_expand_qc4w_sparse_scalar(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+#if defined(__x86_64__)
+void lathe_expand_qc8w_sparse_avx512vbmi2(
+    const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+void lathe_expand_qc4w_sparse_avx512vbmi2(
+    const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+#endif
 
 #endif

@@ -12,6 +12,9 @@
   void lathe_activate_##isa(const float *x, size_t count, lathe_epilogue activation, float *y);                  \
   void lathe_add_##isa(const float *a, const float *b, size_t count, float *y);                                  \
   float lathe_log_sum_exp_##isa(const float *x, size_t count);                                                   \
+  void lathe_combine_halves_##isa(                                                                               \
+      const float *high, const float *low, size_t count, float activation_scale, const float *weight_scales,     \
+      const float *bias, float *y);                                                                              \
   size_t lathe_greatest_##isa(const float *x, size_t count);                                                     \
   void lathe_kv_store_##isa(                                                                                     \
       const lathe_kv_head *head, size_t first_position, size_t rows, const float *keys, size_t key_stride_bytes, \
@@ -24,8 +27,10 @@ LATHE_VECTOR_FUNCTIONS(scalar)
 LATHE_VECTOR_FUNCTIONS(avx2)
 LATHE_VECTOR_FUNCTIONS(avx512)
 
-// On every instruction set: a few hundred gathered nibbles a token.
+// On every instruction set: a few hundred gathered elements a token.
 void lathe_embed_qc4w_scalar(const lathe_embedding *operation);
+void lathe_embed_qc8w_sparse_scalar(const lathe_embedding *operation);
+void lathe_embed_qc4w_sparse_scalar(const lathe_embedding *operation);
 
 // The output of attention is one chain of fused multiply-adds for each so many positions.
 enum { LATHE_ATTENTION_CHAIN = 256 };

@@ -57,6 +57,14 @@ float lathe_log_sum_exp_scalar(const float *x, size_t count) {
   return greatest + lathe_log(lathe_sum_lanes(sums));
 }
 
+void lathe_combine_halves_scalar(
+    const float *high, const float *low, size_t count, float activation_scale, const float *weight_scales,
+    const float *bias, float *y) {
+  for (size_t j = 0; j < count; j++) {
+    y[j] = fmaf(fmaf(high[j], 256.0f, low[j]) * activation_scale, weight_scales[j], bias ? bias[j] : 0.0f);
+  }
+}
+
 size_t lathe_greatest_scalar(const float *x, size_t count) {
   size_t greatest = 0;
   float poison = 0;  // stays 0 as long as all are finite: 0·x is 0 then, and else no number

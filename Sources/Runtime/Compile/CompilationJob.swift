@@ -3,76 +3,148 @@ import LatheFormat
 /// One conversion: what will be written, decided before the first weight is read.
 struct CompilationJob {
     private let definition: ModelDefinition
-    private let format: any WeightFormat.Type
+    private let recipe: Recipe
+    private let plan: RecipePlan
+    private let provider: (any WeightProvider)?
     private let threads: Int
+    private let sourceHash: String?
+    /// With dense encodings, until each matrix is encoded.
     private let graph: Graph
     private let tokenizer: TokenizerTables?
-    private let metadata: [(String, String)]
     /// What the checkpoint says and is not followed, one sentence each.
     let warnings: [String]
 
     init(
-        checkpoint: Checkpoint, format: WeightFormats, threads: Int, sourceHash: String?
+        checkpoint: Checkpoint, compiler: Compiler, sourceHash: () throws(LatheError) -> String?,
+        progress: (Compiler.Progress) -> Void
     ) throws(LatheError) {
         definition = try Architectures.define(checkpoint)
-        self.format = format.format
-        self.threads = threads
-        let encoding = format.format.encoding
+        recipe = compiler.recipe
+        threads = compiler.threads
+        let plan = try RecipePlan(recipe, for: definition)
+        self.plan = plan
         graph = Graph(
             parameters: definition.weights.map {
-                Parameter(name: $0.name, shape: $0.shape, encoding: $0.role == .matrix ? encoding : .rows)
+                Parameter(name: $0.name, shape: $0.shape, encoding: plan.formats[$0.name]?.denseEncoding ?? .rows)
             },
-            values: definition.values, entryPoints: definition.entryPoints)
+            values: definition.values,
+            entryPoints: definition.entryPoints.map { entry in
+                var entry = entry
+                if let head = entry.operations.last, case .linear(let weight, _) = head.kind,
+                    plan.formats[weight]?.denseEncoding.isQuantized == true
+                {
+                    entry.headActivationBits = compiler.recipe.headActivationBits
+                }
+                return entry
+            })
         // What is written must be what the reader accepts.
         try graph.validate(against: definition.configuration, source: checkpoint.path)
         _ = try ModelConfiguration(json: definition.configuration.json, source: checkpoint.configurationPath)
         var warnings = definition.warnings.map { "\(checkpoint.path): \($0)" }
         tokenizer = try TokenizerCompiler.compile(folder: checkpoint.path) { warnings.append($0) }
         self.warnings = warnings
-        var recipe: [(String, JSON)] = [("weights", .string(format.description))]
-        if let sourceHash { recipe.append(("source_sha256", .string(sourceHash))) }
-        metadata = ModelFile.metadata(
-            configuration: definition.configuration, graph: graph, recipe: .object(JSONObject(recipe)),
-            tokenizer: tokenizer)
+        // What takes long comes after everything that can be refused.
+        provider = try WeightPreparation(
+            recipe: recipe, plan: plan, checkpoint: checkpoint, definition: definition,
+            windows: compiler.calibrationWindows, threads: threads
+        ).makeProvider(progress: progress)
+        self.sourceHash = try sourceHash()
     }
 
-    func makeWriter(to destination: AtomicFile.Destination) throws(LatheError) -> LatheFileWriter {
-        try LatheFileWriter(
-            destination, metadata: metadata,
-            tensors: ModelFile.tensorDeclarations(graph: graph, tokenizer: tokenizer))
+    struct Outcome {
+        /// Of a file in memory.
+        let map: MappedFile?
+        let byteCount: Int
+        let tensors: [CompilationReport.Tensor]
     }
 
     /// - Parameter dropsPageCache: a checkpoint that is read once, to be stored in another form, need not stay in memory.
     func write(
-        to writer: LatheFileWriter, dropsPageCache: Bool, progress: (Compiler.Progress) -> Void
-    ) throws(LatheError) -> [CompilationReport.Tensor] {
+        to destination: AtomicFile.Destination, dropsPageCache: Bool, progress: (Compiler.Progress) -> Void
+    ) throws(LatheError) -> Outcome {
+        let writer = try LatheFileWriter(destination, headerByteCount: headerBound)
+        var graph = graph
         var report: [CompilationReport.Tensor] = []
         var completed = 0
-        let total = writer.byteCount
-        for (source, parameter) in zip(definition.weights, graph.parameters) {
+        let total = definition.weights.reduce(0) { $0 + $1.entry.tensor.byteCount }
+        for (index, source) in definition.weights.enumerated() {
             progress(.init(tensor: source.name, completedBytes: completed, totalBytes: total))
-            var written = 0
-            var error = EncodingError()
-            func write(_ bytes: ByteView) throws(LatheError) {
-                try writer.writePiece(bytes)
-                written += bytes.count
-            }
-            switch source.role {
-            case .rows: try write(try Packing.packRows(source).view)
-            case .matrix: error = try format.encode(MatrixReader(source: source), threads: threads, write: write)
-            }
-            completed += written
+            let start = writer.byteCount
+            let outcome = try write(source, to: writer)
+            graph.parameters[index].encoding = outcome.encoding
+            completed += source.entry.tensor.byteCount
             if dropsPageCache { source.entry.file.dropPageCache(of: source.entry.tensor) }
             report.append(
                 .init(
-                    name: source.name, shape: source.shape, format: parameter.encoding == .rows ? "f32" : format.name,
-                    bytesBefore: source.entry.tensor.byteCount, bytesAfter: written, relativeError: error.relative))
+                    name: source.name, shape: source.shape, format: outcome.encoding.formatName,
+                    bytesBefore: source.entry.tensor.byteCount, bytesAfter: writer.byteCount - start,
+                    sparsity: Double(outcome.error.zeros) / Double(source.shape.reduce(1, *)),
+                    relativeError: outcome.error.relative))
         }
-        for tensor in tokenizer?.tensors ?? [] {
-            try writer.write(tensor.bytes)
-            completed += tensor.bytes.count
-        }
+        writer.declare(ModelFile.tensorDeclarations(graph: Graph(), tokenizer: tokenizer))
+        for tensor in tokenizer?.tensors ?? [] { try writer.write(tensor.bytes) }
+        let map = try writer.finish(metadata: metadata(graph, report))
         progress(.init(tensor: "", completedBytes: total, totalBytes: total))
-        return report
+        return Outcome(map: map, byteCount: writer.byteCount, tensors: report)
     }
+
+    private func write(
+        _ source: WeightSource, to writer: LatheFileWriter
+    ) throws(LatheError) -> MatrixWriter.Outcome {
+        switch source.role {
+        case .matrix:
+            let matrix = MatrixWriter(
+                writer: writer, source: source, format: plan.formats[source.name]!, threads: threads)
+            return try matrix.write(try provider?.matrix(source.name))
+        case .rows:
+            let width = source.shape[source.shape.count - 1]
+            let floats =
+                if let provided = try provider?.rows(source.name) {
+                    AlignedBuffer(copying: provided)
+                } else {
+                    try source.entry.file.floats(of: source.entry.tensor.name)
+                }
+            let slice = MatrixSlice(
+                buffer: floats, columns: source.shape.count == 2 ? source.shape[0] : 1, depth: width,
+                columnStride: width, depthStride: 1, place: source.place)
+            try slice.requireFinite()
+            writer.declare(Parameter(name: source.name, shape: source.shape, encoding: .rows).declarations)
+            try writer.write(Packing.packRows(floats, rows: slice.columns, width: width))
+            var error = EncodingError()
+            error.zeros = slice.zeroCount
+            return .init(encoding: .rows, error: error)
+        }
+    }
+
+    // MARK: Header
+
+    private func metadata(_ graph: Graph, _ report: [CompilationReport.Tensor]) -> [(String, String)] {
+        ModelFile.metadata(
+            configuration: definition.configuration, graph: graph,
+            recipe: recipe.json(sourceHash: sourceHash, tensors: report), tokenizer: tokenizer)
+    }
+
+    /// Bytes of the longest header that the file can have: with every matrix sparse where it may be, and numbers of as many
+    /// digits as numbers have.
+    private var headerBound: Int {
+        var graph = graph
+        for index in graph.parameters.indices {
+            guard let panels = graph.parameters[index].encoding.quantized,
+                plan.formats[graph.parameters[index].name]?.sparse != .off
+            else { continue }
+            graph.parameters[index].encoding = .quantized(
+                QuantizedPanels(groupSize: panels.groupSize, packedByteCount: Int(UInt32.max) / 64 * 64))
+        }
+        let report = graph.parameters.map {
+            CompilationReport.Tensor(
+                name: $0.name, shape: $0.shape, format: $0.encoding.formatName, bytesBefore: 0, bytesAfter: 0,
+                sparsity: Self.longestNumber, relativeError: Self.longestNumber)
+        }
+        return LatheFileWriter.headerByteCount(
+            metadata: metadata(graph, report),
+            tensors: ModelFile.tensorDeclarations(graph: graph, tokenizer: tokenizer))
+    }
+
+    /// 17 digits, a point, and an exponent of three digits: no shortest form is longer.
+    private static let longestNumber = 1.2345678901234567e-300
 }

@@ -5,16 +5,23 @@ public import LatheFormat
 /// Tensors stream: one is read, encoded and written before the next is touched, so that memory peaks at about one
 /// tensor beside the output. Nothing stands at the destination until the file is complete.
 public struct Compiler: Sendable {
-    public var weights: WeightFormats
+    public var recipe: Recipe
     /// Threads that encode.
     public var threads: Int
+    /// What `recipe.calibration` describes: token ids, window by window.
+    package var calibrationWindows: [[Int32]] = []
 
-    public init(weights: WeightFormats = .int8, threads: Int = 1) {
-        self.weights = weights
+    public init(recipe: Recipe, threads: Int = 1) {
+        self.recipe = recipe
         self.threads = threads
     }
 
-    /// How far a conversion is, in bytes of the file that is being written.
+    /// By the recipe that has this format and defaults.
+    public init(weights: WeightFormats = .int8, threads: Int = 1) {
+        self.init(recipe: Recipe(weights: weights), threads: threads)
+    }
+
+    /// How far a conversion is, in bytes of the checkpoint's tensors.
     public struct Progress: Sendable {
         public let tensor: String
         public let completedBytes: Int
@@ -31,15 +38,14 @@ public struct Compiler: Sendable {
         let checkpoint = try Checkpoint(path: path, access: .read)
         try checkOutput(output, isNoneOf: checkpoint.inputPaths)
         let job = try CompilationJob(
-            checkpoint: checkpoint, format: weights, threads: threads,
-            sourceHash: try SHA256.hexDigest(of: checkpoint.weights.files))
-        let writer = try job.makeWriter(to: .path(output))
-        let tensors = try job.write(to: writer, dropsPageCache: true, progress: progress)
-        _ = try writer.finish()
+            checkpoint: checkpoint, compiler: self,
+            sourceHash: { () throws(LatheError) in try SHA256.hexDigest(of: checkpoint.weights.files) },
+            progress: progress)
+        let outcome = try job.write(to: .path(output), dropsPageCache: true, progress: progress)
         return CompilationReport(
             warnings: job.warnings,
-            bytesBefore: checkpoint.weights.files.reduce(0) { $0 + $1.fileByteCount }, bytesAfter: writer.byteCount,
-            tensors: tensors)
+            bytesBefore: checkpoint.weights.files.reduce(0) { $0 + $1.fileByteCount }, bytesAfter: outcome.byteCount,
+            tensors: outcome.tensors)
     }
 
     /// Converts the checkpoint folder at `path` into a file that lives in memory alone.
@@ -48,12 +54,11 @@ public struct Compiler: Sendable {
     package func compileInMemory(
         checkpoint path: String, warn: (String) -> Void = { _ in }, progress: (Progress) -> Void = { _ in }
     ) throws(LatheError) -> MappedFile {
+        let checkpoint = try Checkpoint(path: path, access: .read)
         let job = try CompilationJob(
-            checkpoint: try Checkpoint(path: path, access: .read), format: weights, threads: threads, sourceHash: nil)
+            checkpoint: checkpoint, compiler: self, sourceHash: { () throws(LatheError) in nil }, progress: progress)
         for warning in job.warnings { warn(warning) }
-        let writer = try job.makeWriter(to: .memory(name: path))
-        _ = try job.write(to: writer, dropsPageCache: false, progress: progress)
-        return try writer.finish()!
+        return try job.write(to: .memory(name: path), dropsPageCache: false, progress: progress).map!
     }
 }
 
@@ -63,10 +68,12 @@ public struct CompilationReport: Sendable {
         public let name: String
         /// The true shape `[n]` or `[n, k]`.
         public let shape: [Int]
-        /// `int8` or `f32`.
+        /// As an override would say it: `int8`, `int4:g64:sparse`, `f32`.
         public let format: String
         public let bytesBefore: Int
         public let bytesAfter: Int
+        /// The fraction of the numbers that is stored as zero.
+        public let sparsity: Double
         /// ‖w − ŵ‖ / ‖w‖, of the numbers that the engine will use.
         public let relativeError: Double
     }

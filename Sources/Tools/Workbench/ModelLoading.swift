@@ -11,6 +11,14 @@ public enum ModelLoading {
     ) throws(LatheError) -> Model {
         guard Files.isDirectory(path) else { return try Model.open(path, verify: verify) }
         let compiler = Compiler(weights: weights, threads: try ThreadCount(requested: threads).count)
+        return try load(checkpoint: path, compiler: compiler, warn: warn, progress: progress)
+    }
+
+    /// Converts a checkpoint folder into a file in memory and opens that.
+    public static func load(
+        checkpoint path: String, compiler: Compiler, warn: (String) -> Void = { _ in },
+        progress: (Compiler.Progress) -> Void = { _ in }
+    ) throws(LatheError) -> Model {
         let file = try compiler.compileInMemory(checkpoint: path, warn: warn, progress: progress)
         // What this process wrote itself a moment ago needs no checksum.
         return try Model(file: try ModelFile.open(mapped: file, verify: false))

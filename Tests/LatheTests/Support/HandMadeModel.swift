@@ -12,15 +12,17 @@ struct HandMadeModel {
     private var operations: [Operation] = []
     private var random: SeededRandom
     private var encoding: WeightEncoding
+    private let headActivationBits: Int
 
     init(
         vocabulary: Int = 21, context: Int = 80, width: Int = 10, heads: Int = 2, layers: Int = 1,
-        encoding: WeightEncoding = .panels, seed: UInt64 = 1
+        encoding: WeightEncoding = .panels, headActivationBits: Int = 16, seed: UInt64 = 1
     ) {
         configuration = ModelConfiguration(
             architecture: "hand-made", vocabularySize: vocabulary, contextLength: context, width: width,
             layerCount: layers, headCount: heads, headDimension: width / heads, beginningOfTextID: 0, endOfTextIDs: [])
         self.encoding = encoding
+        self.headActivationBits = headActivationBits
         random = SeededRandom(seed: seed)
     }
 
@@ -72,7 +74,11 @@ struct HandMadeModel {
     mutating func head(_ input: Int) {
         let weight = matrix(configuration.vocabularySize, width(input))
         let logits = emit(.linear(weight: weight, bias: nil), [input], width: configuration.vocabularySize)
-        graph.entryPoints = [EntryPoint(name: "decode", inputs: [0], outputs: [logits], operations: operations)]
+        graph.entryPoints = [
+            EntryPoint(
+                name: "decode", inputs: [0], outputs: [logits], operations: operations,
+                headActivationBits: headActivationBits)
+        ]
     }
 
     private func width(_ value: Int) -> Int { graph.values[value].width! }
@@ -80,8 +86,16 @@ struct HandMadeModel {
 
     private mutating func parameter(_ shape: [Int], _ encoding: WeightEncoding) -> String {
         let name = "p\(graph.parameters.count)"
-        graph.parameters.append(Parameter(name: name, shape: shape, encoding: encoding))
-        weights[name] = random.floats(shape.reduce(1, *))
+        var values = random.floats(shape.reduce(1, *))
+        var parameter = Parameter(name: name, shape: shape, encoding: encoding)
+        if case .quantized(var panels) = encoding, panels.packedByteCount != nil {
+            // Two thirds are pruned, and one panel whole. Only the packed weights tell their size.
+            for index in values.indices where index % 3 != 1 || index / shape[1] / 16 == 1 { values[index] = 0 }
+            panels.packedByteCount = PackedMatrix(parameter, values).packed!.values.count
+            parameter.encoding = .quantized(panels)
+        }
+        graph.parameters.append(parameter)
+        weights[name] = values
         return name
     }
 
@@ -111,12 +125,7 @@ struct HandMadeModel {
                 for k in 0..<depth { packed[(n / 16 * depth + k) * 16 + n % 16] = values[n * depth + k] }
             }
             return [bytes(packed)]
-        case .quantized:
-            var packed = [Int8](repeating: 0, count: panels * 16 * depth.roundedUp(to: 64))
-            var scales = [Float](repeating: 0, count: panels * 16)
-            var sums = [Int32](repeating: 0, count: panels * 16)
-            lathe_pack_qc8w(values, depth * 4, 4, columns, depth, &packed, &scales, &sums)
-            return [bytes(packed), bytes(scales), bytes(sums)]
+        case .quantized: return PackedMatrix(parameter, values).parts
         }
     }
 

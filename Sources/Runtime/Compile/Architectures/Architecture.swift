@@ -1,4 +1,4 @@
-import LatheFormat
+package import LatheFormat
 
 /// Turns a checkpoint of one family into a graph and says where each parameter comes from.
 ///
@@ -25,6 +25,13 @@ enum Architectures {
     }
 }
 
+extension Checkpoint {
+    /// What the checkpoint's model is, as a file made of it would say.
+    package func modelConfiguration() throws(LatheError) -> ModelConfiguration {
+        try Architectures.define(self).configuration
+    }
+}
+
 /// A model before its weights are encoded.
 struct ModelDefinition {
     var configuration: ModelConfiguration
@@ -32,6 +39,8 @@ struct ModelDefinition {
     var values: [ValueType]
     var entryPoints: [EntryPoint]
     var weights: [WeightSource]
+    /// Tensors that repeat another one's bytes under a second name, and that one's name in the checkpoint.
+    var copies: [String: String] = [:]
     /// What the checkpoint says and is not followed, one sentence each.
     var warnings: [String] = []
 }

@@ -17,6 +17,7 @@ struct GPT2: Architecture {
     private let prefix: String
 
     private var weights: [WeightSource] = []
+    private var copies: [String: String] = [:]
     private var warnings: [String] = []
     private var used: Set<String> = []
     private var values: [ValueType] = [.tokenIDs]
@@ -48,7 +49,7 @@ struct GPT2: Architecture {
         return ModelDefinition(
             configuration: configuration, values: values,
             entryPoints: [EntryPoint(name: "decode", inputs: [0], outputs: [logits], operations: operations)],
-            weights: weights, warnings: warnings)
+            weights: weights, copies: copies, warnings: warnings)
     }
 
     /// The ids under `key` that the vocabulary has. Others are common: a GPT-2 of another vocabulary is saved with
@@ -111,7 +112,9 @@ struct GPT2: Architecture {
         let name = Self.headName
         if settings.tiesHead {
             guard try hasHeadOfItsOwn() else {
-                used.insert(name)
+                if used.insert(name).inserted && checkpoint.weights[name] != nil {
+                    copies[name] = prefix + "wte.weight"
+                }
                 return "wte.weight"
             }
             warnings.append(

@@ -1,4 +1,3 @@
-import CKernels
 import LatheFormat
 
 /// SHA-256 of a stream of bytes (FIPS 180-4).
@@ -39,7 +38,7 @@ struct SHA256 {
     }
 
     private mutating func compress(_ bytes: ByteView) {
-        unsafe bytes.withUnsafeBytes { unsafe lathe_sha256_blocks(&state, $0.baseAddress, $0.count / 64) }
+        Packing.digestBlocks(bytes, into: &state)
     }
 
     /// The digest of the files' contents, one after the other: of a checkpoint in one file, what `sha256sum` prints.

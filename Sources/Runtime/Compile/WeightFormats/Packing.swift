@@ -1,55 +1,16 @@
 import CKernels
 import LatheFormat
 
-/// The packing kernels over checkpoint slices. The one file of the offline half that touches pointers.
+/// The packing kernels over slices of matrices, and what else the offline half asks of C. The one file of this half that
+/// calls kernels.
 enum Packing {
-    struct Int8Panels {
-        let weights: AlignedBuffer
-        let scales: [Float]
-        let columnSums: [Int32]
-        let error: EncodingError
-    }
-
-    /// T16 panels of `slice`, with their scales and column sums (both padded to a multiple of 16) and what rounding cost.
-    static func packInt8(_ slice: MatrixReader.Slice, threads: Int) throws(LatheError) -> Int8Panels {
-        try requireFinite(slice)
-        let panels = slice.columns.roundedUp(to: 16) / 16
-        let panelBytes = 16 * slice.depth.roundedUp(to: 64)
-        let weights = AlignedBuffer(byteCount: panels * panelBytes)
-        let scales = AlignedBuffer(byteCount: panels * 16 * 4)
-        let sums = AlignedBuffer(byteCount: panels * 16 * 4)
-        let errors = AlignedBuffer(byteCount: panels * MemoryLayout<EncodingError>.stride)
-        withExtendedLifetime((slice.buffer, weights, scales, sums, errors)) {
-            let source = unsafe slice.buffer.elements(of: Float.self)
-            let packed = unsafe weights.elements(of: Int8.self)
-            let packedScales = unsafe scales.elements(of: Float.self)
-            let packedSums = unsafe sums.elements(of: Int32.self)
-            let panelErrors = unsafe errors.elements(of: EncodingError.self)
-            parallelFor(panels, threads: threads) { panel in
-                let columns = min(16, slice.columns - panel * 16)
-                let base = unsafe source + panel * 16 * slice.columnStride
-                let packed = unsafe packed + panel * panelBytes
-                let scales = unsafe packedScales + panel * 16
-                unsafe lathe_pack_qc8w(
-                    base, slice.columnStride * 4, slice.depthStride * 4, columns, slice.depth, packed, scales,
-                    packedSums + panel * 16)
-                unsafe panelErrors[panel] = encodingError(
-                    of: slice, base: base, columns: columns, packed: packed, scales: scales)
-            }
-        }
-        var error = EncodingError()
-        for panel in 0..<panels { error += errors.view.load(panel, as: EncodingError.self) }
-        return Int8Panels(
-            weights: weights, scales: (0..<panels * 16).map { scales.view.load($0, as: Float.self) },
-            columnSums: (0..<panels * 16).map { sums.view.load($0, as: Int32.self) }, error: error)
-    }
+    // MARK: Dense panels
 
     /// P16 panels of `slice`.
-    static func packFloat32(_ slice: MatrixReader.Slice, threads: Int) throws(LatheError) -> AlignedBuffer {
-        try requireFinite(slice)
+    static func packFloat32(_ slice: MatrixSlice, threads: Int) throws(LatheError) -> EncodedMatrix {
+        try slice.requireFinite()
         let panels = slice.columns.roundedUp(to: 16) / 16
-        let panelBytes = 16 * slice.depth * 4
-        let packed = AlignedBuffer(byteCount: panels * panelBytes)
+        let packed = AlignedBuffer(byteCount: panels * 16 * slice.depth * 4)
         withExtendedLifetime((slice.buffer, packed)) {
             let source = unsafe slice.buffer.elements(of: Float.self)
             let target = unsafe packed.elements(of: Float.self)
@@ -59,71 +20,269 @@ enum Packing {
                     min(16, slice.columns - panel * 16), slice.depth, target + panel * 16 * slice.depth)
             }
         }
-        return packed
+        var error = EncodingError()
+        error.zeros = slice.zeroCount
+        return EncodedMatrix(slice: slice, encoding: .panels, values: packed.view, error: error)
     }
 
-    /// float32 rows, each padded with zeros to a multiple of 16.
-    static func packRows(_ source: WeightSource) throws(LatheError) -> AlignedBuffer {
-        let width = source.shape[source.shape.count - 1]
-        let rows = source.shape.count == 2 ? source.shape[0] : 1
-        let padded = width.roundedUp(to: 16)
-        let floats = try source.entry.file.floats(of: source.entry.tensor.name)
-        try requireFinite(
-            .init(
-                source: source, firstElement: 0, buffer: floats, columns: rows, depth: width, columnStride: width,
-                depthStride: 1))
-        let result = AlignedBuffer(byteCount: rows * padded * 4)
-        unsafe floats.withUnsafeMutableBytes { source in
-            unsafe result.withUnsafeMutableBytes { result in
-                for row in 0..<rows {
-                    unsafe (result.baseAddress! + row * padded * 4).copyMemory(
-                        from: source.baseAddress! + row * width * 4, byteCount: width * 4)
+    /// T16 panels of `slice`, with their scales and column sums and what rounding cost.
+    static func packInt8(_ slice: MatrixSlice, threads: Int) throws(LatheError) -> EncodedMatrix {
+        try encode(slice, .init(), threads: threads) { panel in
+            unsafe lathe_pack_qc8w(
+                panel.source, slice.columnStride * 4, slice.depthStride * 4, panel.columns, slice.depth,
+                panel.values.assumingMemoryBound(to: Int8.self), panel.scales, panel.columnSums)
+        }
+    }
+
+    /// Nibbles of `slice` in groups of `groupSize` inputs, with their multipliers.
+    static func packInt4(_ slice: MatrixSlice, groupSize: Int, threads: Int) throws(LatheError) -> EncodedMatrix {
+        let importance = slice.importance.map { AlignedBuffer(copying: $0) }
+        if let importance { precondition(importance.byteCount == slice.depth * 4, "an importance for each input") }
+        return try encode(slice, .init(groupSize: groupSize), threads: threads) { panel in
+            withExtendedLifetime(importance) {
+                unsafe lathe_pack_qc4w(
+                    panel.source, slice.columnStride * 4, slice.depthStride * 4, panel.columns, slice.depth, groupSize,
+                    importance.map { unsafe UnsafePointer($0.elements(of: Float.self)) },
+                    panel.values.assumingMemoryBound(to: UInt8.self), panel.multipliers, panel.scales,
+                    panel.columnSums)
+            }
+        }
+    }
+
+    /// Panels of numbers that were chosen elsewhere; see `EncodedMatrix.init(numbers:…)`, which has checked them.
+    static func packNumbers(
+        _ numbers: [Int8], multipliers: [Int8], scales: [Float], encoding panels: QuantizedPanels,
+        against slice: MatrixSlice, threads: Int
+    ) throws(LatheError) -> EncodedMatrix {
+        let (numbers, multipliers) = (AlignedBuffer(copying: numbers), AlignedBuffer(copying: multipliers))
+        let depth = slice.depth
+        return try encode(slice, panels, threads: threads) { panel in
+            withExtendedLifetime((numbers, multipliers)) {
+                let first = panel.index * 16
+                let source = unsafe numbers.elements(of: Int8.self) + first * depth
+                for n in 0..<16 { unsafe panel.scales[n] = n < panel.columns ? scales[first + n] : 1 }
+                if let groupSize = panels.groupSize {
+                    let groups = lathe_qc4w_groups(depth, groupSize)
+                    unsafe lathe_pack_qc4w_values(
+                        source, multipliers.elements(of: Int8.self) + first * groups, panel.columns, depth, groupSize,
+                        panel.values.assumingMemoryBound(to: UInt8.self), panel.multipliers, panel.columnSums)
+                } else {
+                    let target = unsafe panel.values.assumingMemoryBound(to: Int8.self)
+                    for n in 0..<panel.columns {
+                        for k in 0..<depth {
+                            let number = unsafe source[n * depth + k]
+                            unsafe target[k / 4 * 64 + n * 4 + k % 4] = number
+                            unsafe panel.columnSums[n] += Int32(number)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where sixteen outputs come from and go to. Everything but `source` is zero at first.
+    @safe
+    private struct Panel {
+        let index: Int
+        let columns: Int
+        let source: UnsafePointer<Float>
+        let values: UnsafeMutableRawPointer
+        let multipliers: UnsafeMutablePointer<Int8>
+        let scales: UnsafeMutablePointer<Float>
+        let columnSums: UnsafeMutablePointer<Int32>
+    }
+
+    /// Calls `pack` for each panel, then measures what it cost.
+    private static func encode(
+        _ slice: MatrixSlice, _ format: QuantizedPanels, threads: Int, pack: (Panel) -> Void
+    ) throws(LatheError) -> EncodedMatrix {
+        try slice.requireFinite()
+        let panels = slice.columns.roundedUp(to: 16) / 16
+        let paddedDepth = slice.depth.roundedUp(to: 64)
+        let panelBytes = format.groupSize == nil ? 16 * paddedDepth : 8 * paddedDepth
+        let groups = format.groupSize.map { lathe_qc4w_groups(slice.depth, $0) } ?? 0
+        let values = AlignedBuffer(byteCount: panels * panelBytes)
+        let multipliers = AlignedBuffer(byteCount: panels * 16 * groups)
+        let scales = AlignedBuffer(byteCount: panels * 16 * 4)
+        let sums = AlignedBuffer(byteCount: panels * 16 * 4)
+        let errors = AlignedBuffer(byteCount: panels * MemoryLayout<EncodingError>.stride)
+        withExtendedLifetime((slice.buffer, values, multipliers, scales, sums, errors)) {
+            let source = unsafe slice.buffer.elements(of: Float.self)
+            let values = unsafe UnsafeMutableRawPointer(values.elements(of: UInt8.self))
+            let multipliers = unsafe multipliers.elements(of: Int8.self)
+            let scales = unsafe scales.elements(of: Float.self)
+            let sums = unsafe sums.elements(of: Int32.self)
+            let errors = unsafe errors.elements(of: EncodingError.self)
+            parallelFor(panels, threads: threads) { index in
+                let panel = unsafe Panel(
+                    index: index, columns: min(16, slice.columns - index * 16),
+                    source: source + index * 16 * slice.columnStride, values: values + index * panelBytes,
+                    multipliers: multipliers + index * 16 * groups, scales: scales + index * 16,
+                    columnSums: sums + index * 16)
+                pack(panel)
+                unsafe withExpanded(
+                    panel.values, multipliers: panel.multipliers, depth: slice.depth, groupSize: format.groupSize
+                ) { expanded in
+                    unsafe errors[index] = encodingError(of: slice, panel, expanded: expanded)
+                }
+            }
+        }
+        var error = EncodingError()
+        for panel in 0..<panels { error += errors.view.load(panel, as: EncodingError.self) }
+        let result = EncodedMatrix(
+            slice: slice, encoding: .quantized(format), values: values.view, scales: scales.view.elements(),
+            columnSums: sums.view.elements(), multipliers: multipliers.view.elements(), error: error)
+        try slice.requireUsableScales(result.scales)
+        return result
+    }
+
+    private static func encodingError(
+        of slice: MatrixSlice, _ panel: Panel, expanded: UnsafePointer<Int8>
+    ) -> EncodingError {
+        var error = EncodingError()
+        for k in 0..<slice.depth {
+            let row = unsafe panel.source + k * slice.depthStride
+            let quad = unsafe expanded + k / 4 * 64 + k % 4
+            // In double precision: the square of a large float32 is beyond float32.
+            for n in 0..<panel.columns {
+                let weight = unsafe Double(row[n * slice.columnStride])
+                let number = unsafe quad[n * 4]
+                let difference = unsafe weight - Double(number) * Double(panel.scales[n])
+                error.squaredError += difference * difference
+                error.squaredWeights += weight * weight
+                error.zeros += number == 0 ? 1 : 0
+            }
+        }
+        return error
+    }
+
+    // MARK: Expanding
+
+    /// The int8 numbers of one panel: T16, whose index within a panel is (k/4)·64 + n·4 + k%4.
+    private static func withExpanded(
+        _ values: UnsafeRawPointer, multipliers: UnsafePointer<Int8>, depth: Int, groupSize: Int?,
+        _ body: (UnsafePointer<Int8>) -> Void
+    ) {
+        guard let groupSize else { return unsafe body(values.assumingMemoryBound(to: Int8.self)) }
+        let expanded = AlignedBuffer(byteCount: 16 * depth.roundedUp(to: 64))
+        withExtendedLifetime(expanded) {
+            var weights = unsafe lathe_weights()
+            unsafe weights.format = LATHE_QC4W
+            unsafe weights.columns = 16
+            unsafe weights.depth = depth
+            unsafe weights.values = values
+            unsafe weights.multipliers = multipliers
+            unsafe weights.group_size = groupSize
+            let kernel = unsafe lathe_expand_select(LATHE_QC4W, lathe_cpu_features())!
+            let numbers = unsafe expanded.elements(of: Int8.self)
+            unsafe kernel.pointee.run(&weights, 0, 1, numbers)
+            unsafe body(numbers)
+        }
+    }
+
+    /// The numbers that the engine computes with: [n, k].
+    static func dequantize(_ matrix: EncodedMatrix) -> FloatMatrix {
+        var result = FloatMatrix(rows: matrix.columns, columns: matrix.depth)
+        let depth = matrix.depth
+        guard let format = matrix.encoding.quantized else {
+            for n in 0..<matrix.columns {
+                for k in 0..<depth {
+                    result.elements[n * depth + k] = matrix.values.load(
+                        n / 16 * 16 * depth + k * 16 + n % 16, as: Float.self)
+                }
+            }
+            return result
+        }
+        let panelBytes = (format.groupSize == nil ? 16 : 8) * depth.roundedUp(to: 64)
+        let groups = format.groupSize.map { lathe_qc4w_groups(depth, $0) } ?? 0
+        let multipliers = AlignedBuffer(copying: matrix.multipliers)
+        unsafe matrix.values.withUnsafeBytes { values in
+            unsafe result.elements.withUnsafeMutableBufferPointer { elements in
+                for panel in 0..<matrix.columns.roundedUp(to: 16) / 16 {
+                    unsafe withExpanded(
+                        values.baseAddress! + panel * panelBytes,
+                        multipliers: multipliers.elements(of: Int8.self) + panel * 16 * groups, depth: depth,
+                        groupSize: format.groupSize
+                    ) { numbers in
+                        for n in panel * 16..<min(panel * 16 + 16, matrix.columns) {
+                            let scale = matrix.scales[n]
+                            for k in 0..<depth {
+                                let number = unsafe numbers[k / 4 * 64 + n % 16 * 4 + k % 4]
+                                unsafe elements[n * depth + k] = Float(number) * scale
+                            }
+                        }
+                    }
                 }
             }
         }
         return result
     }
 
-    static func bytes<T: BitwiseCopyable>(of elements: [T]) -> ByteView {
-        let buffer = AlignedBuffer(byteCount: elements.count * MemoryLayout<T>.stride)
-        unsafe buffer.withUnsafeMutableBytes { bytes in
-            unsafe elements.withUnsafeBytes { unsafe bytes.copyMemory(from: $0) }
-        }
-        return buffer.view
+    // MARK: Sparse
+
+    private static func sparseFormat(_ matrix: EncodedMatrix) -> lathe_weight_format {
+        matrix.encoding.quantized!.groupSize == nil ? LATHE_QC8W_SPARSE : LATHE_QC4W_SPARSE
     }
 
-    /// Weights that are not finite have no place in a model: they would poison every logit.
-    private static func requireFinite(_ slice: MatrixReader.Slice) throws(LatheError) {
-        if let bad = slice.buffer.view.firstNotFinite {
-            throw LatheError(
-                .notFinite,
-                "\(quoted(slice.source.entry.file.path)): the tensor \(quoted(slice.source.entry.tensor.name)) holds a "
-                    + "value that is not finite at element \(slice.firstElement + bad); such a checkpoint cannot be "
-                    + "converted.")
-        }
-    }
-
-    private static func encodingError(
-        of slice: MatrixReader.Slice, base: UnsafePointer<Float>, columns: Int, packed: UnsafePointer<Int8>,
-        scales: UnsafePointer<Float>
-    ) -> EncodingError {
-        var error = EncodingError()
-        for k in 0..<slice.depth {
-            let row = unsafe base + k * slice.depthStride
-            let quad = unsafe packed + (k / 64) * 1024 + ((k % 64) / 4) * 64 + k % 4
-            // In double precision: the square of a large float32 is beyond float32.
-            for n in 0..<columns {
-                let weight = unsafe Double(row[n * slice.columnStride])
-                let difference = unsafe weight - Double(quad[n * 4]) * Double(scales[n])
-                error.squaredError += difference * difference
-                error.squaredWeights += weight * weight
+    /// Bytes of the packed non-zeros of a dense quantized matrix.
+    static func sparseByteCount(_ matrix: EncodedMatrix, threads: Int) -> Int {
+        let panels = matrix.columns.roundedUp(to: 16) / 16
+        let panelBytes = matrix.values.count / panels
+        let counts = AlignedBuffer(byteCount: panels * 8)
+        unsafe matrix.values.withUnsafeBytes { values in
+            let counts = unsafe counts.elements(of: Int.self)
+            parallelFor(panels, threads: threads) { panel in
+                unsafe counts[panel] = lathe_sparse_bytes(
+                    sparseFormat(matrix), values.baseAddress! + panel * panelBytes, 16, matrix.depth)
             }
         }
-        return error
+        return withExtendedLifetime(counts) { counts.view.elements().reduce(0, +) }
     }
 
+    /// The matrix without its zeros; its first panel's bytes start at `start`.
+    /// - Parameter byteCount: `sparseByteCount` of it.
+    static func packSparse(
+        _ matrix: EncodedMatrix, start: UInt32, byteCount: Int
+    ) -> (values: ByteView, masks: ByteView, starts: [UInt32]) {
+        let panels = matrix.columns.roundedUp(to: 16) / 16
+        let values = AlignedBuffer(byteCount: byteCount)
+        let masks = AlignedBuffer(byteCount: panels * matrix.depth.roundedUp(to: 64) / 4 * 8)
+        let starts = AlignedBuffer(byteCount: panels * 4)
+        withExtendedLifetime((values, masks, starts)) {
+            unsafe matrix.values.withUnsafeBytes { dense in
+                unsafe lathe_pack_sparse(
+                    sparseFormat(matrix), dense.baseAddress, matrix.columns, matrix.depth, start,
+                    values.elements(of: UInt8.self), masks.elements(of: UInt64.self), starts.elements(of: UInt32.self))
+            }
+        }
+        return (values.view, masks.view, starts.view.elements())
+    }
+
+    // MARK: Rows
+
+    /// `rows` rows of `width` floats, each padded with zeros to a multiple of 16.
+    static func packRows(_ floats: AlignedBuffer, rows: Int, width: Int) -> AlignedBuffer {
+        precondition(floats.byteCount == rows * width * 4, "as many floats as the rows have")
+        let padded = width.roundedUp(to: 16)
+        let result = AlignedBuffer(byteCount: rows * padded * 4)
+        for row in 0..<rows {
+            result.copy(floats.view.slice(offset: row * width * 4, count: width * 4), at: row * padded * 4)
+        }
+        return result
+    }
+
+    // MARK: Digest
+
+    /// The compression function of SHA-256 over the whole blocks of 64 bytes in `bytes`; `state` has eight words.
+    static func digestBlocks(_ bytes: ByteView, into state: inout [UInt32]) {
+        precondition(state.count == 8, "the state of SHA-256 has eight words")
+        unsafe bytes.withUnsafeBytes { unsafe lathe_sha256_blocks(&state, $0.baseAddress, $0.count / 64) }
+    }
+
+    // MARK: Threads
+
     /// Calls `body` once for each index below `count`, spread over at most `threads` threads; returns when all are done.
-    private static func parallelFor(_ count: Int, threads: Int, _ body: (Int) -> Void) {
+    static func parallelFor(_ count: Int, threads: Int, _ body: (Int) -> Void) {
         withoutActuallyEscaping(body) { body in
             var work = ParallelWork(count: count, body: body)
             unsafe withUnsafeMutablePointer(to: &work) { work in

@@ -7,8 +7,21 @@ extension Engine {
         }
     }
 
-    /// Bytes of weights that one decode step reads, as stored.
+    /// Bytes of weights that one decode step reads, as they are kept in memory.
     package var stepWeightBytes: Int { scheduler.stepWeightBytes }
+
+    /// Bytes of all weights in memory: those of the file, unless the instruction set reads a packed format slower than what
+    /// it encodes. Then the weights were expanded while loading.
+    public var residentWeightBytes: Int { scheduler.residentWeightBytes }
+
+    /// Whether packed weights were expanded while loading.
+    package var hasExpandedWeights: Bool { residentWeightBytes > storedWeightBytes }
+    package var storedWeightBytes: Int { model.file.weightByteCount }
+
+    /// The kernels that run, by family; those of int8 always, of other formats where the model has them.
+    package var kernelNames: [(family: String, name: String)] {
+        instructionSet.kernelNames(formats: scheduler.weightFormats)
+    }
 
     /// Bytes of keys and values that a token at `position` (counted from 0) reads and a step stores.
     package func keyValueBytes(position: Double) -> Double {

@@ -16,6 +16,8 @@ public struct EngineOptions: Sendable, Hashable {
     public var prefillChunk: Int = 256
     /// Lowers the instruction-set level by name; nil: `LATHE_ISA`, else the machine's best.
     public var instructionSet: String?
+    /// The most rows of logits that one pass of the head computes, where more are wanted; nil: few, for little memory.
+    package var maximumLogitRows: Int?
 
     public init() {}
 }
@@ -69,11 +71,13 @@ public final class Engine: Sendable {
         let cache = try KeyValueCache(
             layout: layout,
             blockCount: maximumSessions * KeyValueLayout.blocks(forTokens: contextLength))
-        let prefillChunk = min(options.prefillChunk, contextLength)
+        // No step has more prompt tokens than the sessions hold together; sessions and context are bounded, so this fits.
+        let prefillChunk = min(options.prefillChunk, contextLength * maximumSessions)
         let executor = try Executor(
             file: model.file, cache: cache, contextLength: contextLength,
             maximumRows: prefillChunk + maximumSessions,
-            maximumLogitRows: max(maximumSessions, min(16, contextLength)), threads: threads.count,
+            maximumLogitRows: max(maximumSessions, options.maximumLogitRows ?? min(16, contextLength)),
+            threads: threads.count,
             features: instructionSet.features)
         let scheduler = Scheduler(executor: executor, prefillChunk: prefillChunk)
         self.scheduler = scheduler

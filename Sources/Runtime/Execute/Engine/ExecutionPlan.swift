@@ -20,6 +20,8 @@ struct ExecutionPlan {
         var activation: Activation?
         /// Added after the activation; may be the output's own place.
         var residual: Place?
+        /// To which the input is rounded where the weights are quantized: 16 at a head that asks for it.
+        var activationBits = 8
     }
 
     enum Step {
@@ -45,6 +47,7 @@ struct ExecutionPlan {
         let entry = graph.entryPoint("decode")!
         var planner = Planner(graph: graph, entry: entry)
         head = planner.plan()
+        head.activationBits = entry.headActivationBits
         steps = planner.steps
         bufferWidths = planner.allocator.widths
         maximumDepth = planner.maximumDepth

@@ -10,7 +10,9 @@ extension Executor {
         case idle
         case layerNorm(scale: Int, shift: Int, epsilon: Float, input: ExecutionPlan.Place, output: ExecutionPlan.Place)
         case quantize(lathe_quantize_rows_fn, input: UnsafePointer<Float>, strideBytes: Int, depth: Int)
+        case quantizeHalves(lathe_quantize_halves_fn, depth: Int)
         case linearQuantized(lathe_linear_qd8, lathe_linear_qd8_choice)
+        case linearHalves(lathe_linear_qd16, lathe_linear_qd8_choice)
         case linearFloat(lathe_linear_f32, lathe_linear_f32_fn)
         case attention(
             layer: Int, scale: Float, query: ExecutionPlan.Place, key: ExecutionPlan.Place, value: ExecutionPlan.Place,
@@ -77,8 +79,20 @@ extension Executor {
         unsafe embedding.rows = rowCount
         unsafe embedding.output = address(output, row: 0)
         unsafe embedding.output_stride_bytes = strideBytes(output)
-        unsafe table.quantized == nil
-            ? vector.pointee.embed_f32(&embedding) : vector.pointee.embed_qd8.0!(&embedding)
+        unsafe embedFunction(table.quantized?.pointee.format)(&embedding)
+    }
+
+    /// - Parameter format: of the table; nil for float32.
+    private func embedFunction(_ format: lathe_weight_format?) -> lathe_embedding_fn {
+        // An array of C is a tuple here.
+        let byFormat = unsafe vector.pointee.embed_qd8
+        return switch format {
+        case nil: unsafe vector.pointee.embed_f32
+        case LATHE_QC4W: unsafe byFormat.1!
+        case LATHE_QC8W_SPARSE: unsafe byFormat.2!
+        case LATHE_QC4W_SPARSE: unsafe byFormat.3!
+        default: unsafe byFormat.0!
+        }
     }
 
     /// - Parameter isHead: the input rows are `headInput`'s and the output is `logits`.
@@ -93,6 +107,9 @@ extension Executor {
         let bias = unsafe linear.bias.map { unsafe weights[$0].floats }
         let epilogue = linear.activation.map(Self.epilogue) ?? LATHE_EPILOGUE_NONE
         switch unsafe weight.encoding {
+        case .quantized where linear.activationBits == 16:
+            precondition(isHead && linear.activation == nil && linear.residual == nil)
+            unsafe runHalves(weight.quantized!, rows: rows, bias: bias)
         case .quantized:
             let choice = unsafe lathe_linear_qd8_choose(weight.quantized!.pointee.format, features, rows)
             let storage = unsafe choice.kernel.pointee.storage
@@ -123,6 +140,23 @@ extension Executor {
         }
     }
 
+    /// The head's product with 16-bit inputs, from `headInput` to `logits`.
+    private func runHalves(_ weight: UnsafePointer<lathe_weights>, rows: Int, bias: UnsafePointer<Float>?) {
+        let choice = unsafe lathe_linear_qd8_choose(weight.pointee.format, features, 2 * rows)
+        let quantize = unsafe lathe_quantize_select(features)!.pointee.halves_to_storage
+        let toStorage =
+            unsafe choice.kernel.pointee.storage == LATHE_ACTIVATIONS_U8 ? quantize.0! : quantize.1!
+        linearRows = rows
+        unsafe enter(
+            .quantizeHalves(toStorage, depth: weight.pointee.depth),
+            threads: rows >= Self.parallelRows ? threads : 1)
+        let operation = unsafe lathe_linear_qd16(
+            rows: rows, activations: quantized, activation_stride_bytes: quantizedStride,
+            quantization: rowQuantization, activation_scales: headScales, weights: weight, bias: bias, output: logits,
+            output_stride_bytes: logitsStride * 4)
+        unsafe enter(.linearHalves(operation, choice), threads: threads)
+    }
+
     // MARK: On every thread
 
     private func perform(thread: Int, of threads: Int) {
@@ -141,8 +175,23 @@ extension Executor {
             unsafe quantize(
                 input + rows.lowerBound * strideBytes / 4, strideBytes, rows.count, depth,
                 rowQuantization + rows.lowerBound, quantized + rows.lowerBound * quantizedStride, quantizedStride)
+        case .quantizeHalves(let quantize, let depth):
+            let rows = share(linearRows, thread, threads)
+            guard !rows.isEmpty else { return }
+            let first = 2 * rows.lowerBound
+            unsafe quantize(
+                headInput + rows.lowerBound * headInputStride, headInputStride * 4, rows.count, depth,
+                headScales + rows.lowerBound, rowQuantization + first, quantized + first * quantizedStride,
+                quantizedStride)
+        case .linearHalves(let operation, let choice):
+            let panels = unsafe panelShare(operation.weights, thread, threads)
+            unsafe withUnsafePointer(to: operation) {
+                unsafe lathe_linear_qd16_run(
+                    choice, vector, $0, panels.lowerBound, panels.upperBound, expansionScratch[thread],
+                    halvesScratch[thread])
+            }
         case .linearQuantized(let operation, let choice):
-            let panels = panelShare(unsafe operation.weights.pointee.columns, thread, threads)
+            let panels = unsafe panelShare(operation.weights, thread, threads)
             unsafe withUnsafePointer(to: operation) {
                 unsafe lathe_linear_qd8_run(
                     choice, $0, panels.lowerBound, panels.upperBound, expansionScratch[thread])
@@ -258,6 +307,27 @@ extension Executor {
         let group = panels >= 24 * threads ? 12 : 4
         let groups = share((panels + group - 1) / group, thread, threads)
         return min(groups.lowerBound * group, panels)..<min(groups.upperBound * group, panels)
+    }
+
+    /// The same for quantized weights. Of sparse panels some are fuller than others, so they are shared out by bytes.
+    private func panelShare(_ weights: UnsafePointer<lathe_weights>, _ thread: Int, _ threads: Int) -> Range<Int> {
+        let columns = unsafe weights.pointee.columns
+        guard let starts = unsafe weights.pointee.starts else { return panelShare(columns, thread, threads) }
+        let panels = (columns + 15) / 16
+        // A mask of eight bytes for four inputs of sixteen outputs.
+        let maskBytes = unsafe weights.pointee.depth.roundedUp(to: 64) * 2
+        func bytes(before panel: Int) -> Int { unsafe Int(starts[panel]) + panel * maskBytes }
+        // The last panel's end is not at hand: it is taken to be as full as the mean of the others.
+        let total = bytes(before: panels - 1) * panels / max(1, panels - 1)
+        func cut(_ part: Int) -> Int {
+            var (low, high) = (0, panels / 4)
+            while low < high {
+                let middle = (low + high) / 2
+                if bytes(before: 4 * middle) < total * part / threads { low = middle + 1 } else { high = middle }
+            }
+            return part == threads ? panels : min(4 * low, panels)
+        }
+        return cut(thread)..<cut(thread + 1)
     }
 
     private static func epilogue(_ activation: Activation) -> lathe_epilogue {

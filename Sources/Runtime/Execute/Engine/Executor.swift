@@ -38,6 +38,9 @@ final class Executor: @unchecked Sendable {
     let attentionScratch: [UnsafeMutablePointer<Float>]
     /// Of each thread, for the panels that `lathe_linear_qd8_run` expands.
     let expansionScratch: [UnsafeMutablePointer<Int8>]
+    /// Of a head with 16-bit inputs: the scale of each row, and of each thread, its two products.
+    let headScales: UnsafeMutablePointer<Float>
+    let halvesScratch: [UnsafeMutablePointer<Float>]
     let headInput: UnsafeMutablePointer<Float>
     let headInputStride: Int
     let logits: UnsafeMutablePointer<Float>
@@ -49,6 +52,8 @@ final class Executor: @unchecked Sendable {
     let probeRegions: [UnsafeRawBufferPointer]
     /// Their bytes.
     let stepWeightBytes: Int
+    /// Bytes of all weights as they are kept in memory.
+    let residentWeightBytes: Int
     private let storage: [AlignedBuffer]
 
     // The step in progress, read by `perform` on every thread.
@@ -78,7 +83,10 @@ final class Executor: @unchecked Sendable {
         self.features = features
         plan = ExecutionPlan(graph: file.graph)
         unsafe weights = try file.graph.parameters.map { (parameter) throws(LatheError) in
-            unsafe try BoundParameter(parameter, in: file)
+            unsafe try BoundParameter(parameter, in: file, features: features)
+        }
+        residentWeightBytes = unsafe weights.reduce(0) { sum, weight in
+            unsafe weight.parts.reduce(sum) { $0 + $1.count }
         }
         unsafe vector = lathe_vector_select(features)
 
@@ -96,8 +104,10 @@ final class Executor: @unchecked Sendable {
         unsafe positions = try allocate(Int32.self, maximumRows)
         // Room for the widest storage that a linear kernel asks for: 16 bits an element.
         quantizedStride = plan.maximumDepth.roundedUp(to: 64) * 2
-        unsafe quantized = UnsafeMutableRawPointer(try allocate(UInt8.self, maximumRows * quantizedStride))
-        unsafe rowQuantization = try allocate(lathe_row_quantization.self, maximumRows)
+        // A head with 16-bit inputs has two rows for each.
+        let quantizedRows = max(maximumRows, 2 * maximumLogitRows)
+        unsafe quantized = UnsafeMutableRawPointer(try allocate(UInt8.self, quantizedRows * quantizedStride))
+        unsafe rowQuantization = try allocate(lathe_row_quantization.self, quantizedRows)
         let scratch = lathe_attention_scratch_floats(contextLength, configuration.headDimension)
         unsafe attentionScratch = try (0..<threads).map { _ throws(LatheError) in
             unsafe try allocate(Float.self, scratch)
@@ -109,6 +119,9 @@ final class Executor: @unchecked Sendable {
         unsafe expansionScratch = try (0..<threads).map { _ throws(LatheError) in
             unsafe try allocate(Int8.self, max(64, expansion))
         }
+        let halves = plan.head.activationBits == 16 ? lathe_linear_qd16_scratch_floats() : 0
+        unsafe halvesScratch = try (0..<threads).map { _ throws(LatheError) in unsafe try allocate(Float.self, halves) }
+        unsafe headScales = try allocate(Float.self, maximumLogitRows)
         headInputStride = plan.head.input.width.roundedUp(to: 16)
         unsafe headInput = try allocate(Float.self, maximumLogitRows * headInputStride)
         logitsStride = configuration.vocabularySize.roundedUp(to: 16)
@@ -117,6 +130,11 @@ final class Executor: @unchecked Sendable {
         unsafe probeRegions = Self.regions(readBy: plan, of: weights)
         stepWeightBytes = unsafe probeRegions.reduce(0) { $0 + $1.count }
         self.storage = storage
+    }
+
+    /// The formats in which quantized weights are kept in memory.
+    var weightFormats: Set<UInt32> {
+        unsafe Set(weights.compactMap { unsafe $0.quantized.map { unsafe UInt32($0.pointee.format.rawValue) } })
     }
 
     private static func regions(readBy plan: ExecutionPlan, of weights: [BoundParameter]) -> [UnsafeRawBufferPointer] {
@@ -212,18 +230,45 @@ struct BoundParameter {
     var parts: [UnsafeRawBufferPointer] { unsafe views.map { view in unsafe view.withUnsafeBytes { unsafe $0 } } }
     var floats: UnsafePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
 
-    /// - Parameter parts: the addresses of `Parameter.parts`, in their order.
-    private static func describe(
-        _ parameter: Parameter, _ panels: QuantizedPanels, _ parts: [UnsafeRawPointer]
-    ) -> lathe_weights {
-        var weights = unsafe lathe_weights()
-        unsafe weights.format =
-            switch (panels.groupSize, panels.packedByteCount) {
-            case (nil, nil): LATHE_QC8W
-            case (.some, nil): LATHE_QC4W
-            case (nil, .some): LATHE_QC8W_SPARSE
-            case (.some, .some): LATHE_QC4W_SPARSE
+    /// - Parameter features: of the instruction set; where that reads the weights' format slower than the larger one which
+    ///   it encodes, the larger one is made here, and the pages of what it was made from are given back.
+    init(_ parameter: Parameter, in file: ModelFile, features: UInt32) throws(LatheError) {
+        unsafe shape = parameter.shape
+        unsafe encoding = parameter.encoding
+        let description = AlignedBuffer(byteCount: unsafe MemoryLayout<lathe_weights>.stride)
+        unsafe self.description = description
+        var views: [ByteView] = []
+        for part in parameter.parts { views.append(try file.bytes(of: part)) }
+        if let panels = parameter.encoding.quantized {
+            let weights = unsafe description.elements(of: lathe_weights.self)
+            unsafe weights.pointee = Self.describe(parameter, panels, views)
+            let resident = unsafe Self.residentFormat(of: weights.pointee.format, features)
+            if unsafe resident != weights.pointee.format {
+                let values = unsafe try Self.expanded(weights, to: resident, features)
+                for part in parameter.parts { file.dropPages(of: part) }
+                views = [values, views[1], views[2]] + (resident == LATHE_QC4W ? [views[3]] : [])
+                let dense = QuantizedPanels(groupSize: resident == LATHE_QC4W ? panels.groupSize : nil)
+                unsafe weights.pointee = Self.describe(parameter, dense, views)
             }
+            unsafe quantized = UnsafePointer(weights)
+        } else {
+            unsafe quantized = nil
+        }
+        unsafe self.views = views
+        unsafe base = Self.address(views[0])
+    }
+
+    private static func address(_ view: ByteView) -> UnsafeRawPointer {
+        unsafe view.withUnsafeBytes { $0.baseAddress! }
+    }
+
+    /// - Parameter views: of `Parameter.parts`, in their order.
+    private static func describe(
+        _ parameter: Parameter, _ panels: QuantizedPanels, _ views: [ByteView]
+    ) -> lathe_weights {
+        let parts = unsafe views.map { unsafe address($0) }
+        var weights = unsafe lathe_weights()
+        unsafe weights.format = panels.kernelFormat
         unsafe weights.columns = parameter.columns
         unsafe weights.depth = parameter.depth
         unsafe weights.values = parts[0]
@@ -242,21 +287,40 @@ struct BoundParameter {
         return unsafe weights
     }
 
-    init(_ parameter: Parameter, in file: ModelFile) throws(LatheError) {
-        unsafe shape = parameter.shape
-        unsafe encoding = parameter.encoding
-        var views: [ByteView] = []
-        for part in parameter.parts { views.append(try file.bytes(of: part)) }
-        unsafe self.views = views
-        let addresses = unsafe views.map { view in unsafe view.withUnsafeBytes { $0.baseAddress! } }
-        unsafe base = addresses[0]
-        let description = AlignedBuffer(byteCount: MemoryLayout<lathe_weights>.stride)
-        unsafe self.description = description
-        unsafe quantized =
-            parameter.encoding.quantized.map { panels in
-                let weights = unsafe description.elements(of: lathe_weights.self)
-                unsafe weights.pointee = Self.describe(parameter, panels, addresses)
-                return unsafe UnsafePointer(weights)
-            }
+    /// A format may be best kept as one that itself is best kept as another.
+    private static func residentFormat(of format: lathe_weight_format, _ features: UInt32) -> lathe_weight_format {
+        var format = format
+        while true {
+            let next = lathe_linear_qd8_resident_format(format, features)
+            if next == format { return format }
+            format = next
+        }
+    }
+
+    /// The panels of `weights` in a dense format.
+    private static func expanded(
+        _ weights: UnsafePointer<lathe_weights>, to format: lathe_weight_format, _ features: UInt32
+    ) throws(LatheError) -> ByteView {
+        let (columns, depth) = unsafe (weights.pointee.columns, weights.pointee.depth)
+        let bytes = format == LATHE_QC4W ? lathe_qc4w_bytes(columns, depth) : lathe_qc8w_bytes(columns, depth)
+        let buffer = try engineBuffer(bytes, 1, for: "weights of \(columns) by \(depth), expanded")
+        if format == LATHE_QC4W {
+            unsafe lathe_unpack_qc4w_sparse(weights, 0, (columns + 15) / 16, buffer.elements(of: UInt8.self))
+        } else {
+            let kernel = unsafe lathe_expand_select(weights.pointee.format, features)!
+            unsafe kernel.pointee.run(weights, 0, (columns + 15) / 16, buffer.elements(of: Int8.self))
+        }
+        return buffer.view
+    }
+}
+
+extension QuantizedPanels {
+    var kernelFormat: lathe_weight_format {
+        switch (groupSize, packedByteCount) {
+        case (nil, nil): LATHE_QC8W
+        case (.some, nil): LATHE_QC4W
+        case (nil, .some): LATHE_QC8W_SPARSE
+        case (.some, .some): LATHE_QC4W_SPARSE
+        }
     }
 }

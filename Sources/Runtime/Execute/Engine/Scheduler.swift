@@ -23,6 +23,8 @@ final class Scheduler: Sendable {
     }
 
     var stepWeightBytes: Int { executor.stepWeightBytes }
+    var residentWeightBytes: Int { executor.residentWeightBytes }
+    var weightFormats: Set<UInt32> { executor.weightFormats }
 
     // MARK: From any thread
 

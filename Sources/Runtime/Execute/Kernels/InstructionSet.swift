@@ -54,15 +54,31 @@ public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
         return unsafe String(cString: value)
     }
 
-    /// The kernels that run at this level, by family; the linear layers' for one row and for many.
-    package var kernelNames: [(family: String, name: String)] {
+    /// The kernels that run at this level, by family; the linear layers' for one row and for many, of int8 and of
+    /// `formats` (raw values of `lathe_weight_format`).
+    package func kernelNames(formats: Set<UInt32>) -> [(family: String, name: String)] {
         func name(_ pointer: UnsafePointer<CChar>) -> String { unsafe String(cString: pointer) }
-        return unsafe [
-            ("linear_qd8_qc8w_decode", name(lathe_linear_qd8_choose(LATHE_QC8W, features, 1).kernel.pointee.name)),
-            ("linear_qd8_qc8w_prefill", name(lathe_linear_qd8_choose(LATHE_QC8W, features, 512).kernel.pointee.name)),
+        func linear(_ format: lathe_weight_format, rows: Int) -> String {
+            let choice = unsafe lathe_linear_qd8_choose(format, features, rows)
+            let kernel = unsafe name(choice.kernel.pointee.name)
+            guard let expand = unsafe choice.expand else { return kernel }
+            return unsafe "\(name(expand.pointee.name)) expansion, \(kernel)"
+        }
+        let linearFormats = [
+            (LATHE_QC8W, "qc8w"), (LATHE_QC4W, "qc4w"), (LATHE_QC8W_SPARSE, "qc8w_sparse"),
+            (LATHE_QC4W_SPARSE, "qc4w_sparse"),
+        ].filter { $0.0 == LATHE_QC8W || formats.contains(UInt32($0.0.rawValue)) }
+        var names = linearFormats.flatMap { format, family in
+            [
+                (family: "linear_qd8_\(family)_decode", name: linear(format, rows: 1)),
+                (family: "linear_qd8_\(family)_prefill", name: linear(format, rows: 512)),
+            ]
+        }
+        unsafe names += [
             ("linear_f32", name(lathe_linear_f32_select(features).pointee.name)),
             ("quantize", name(lathe_quantize_select(features).pointee.name)),
             ("vector", name(lathe_vector_select(features).pointee.name)),
         ]
+        return names
     }
 }

@@ -143,9 +143,22 @@ final class GenerationRequest: Request, @unchecked Sendable {
     }
 }
 
+/// Which tokens of a text are scored. For the others no logits are computed.
+package struct ScoredTokens: Sendable {
+    /// The first token whose log-probability is wanted, at least 1: nothing predicts the first token of a text.
+    let first: Int
+    /// Whether the logits after the last token are wanted too, which predict nothing of the text.
+    let includesNext: Bool
+
+    package static func from(_ first: Int) -> ScoredTokens { ScoredTokens(first: max(1, first), includesNext: false) }
+    static let all = from(1)
+    static let allAndNext = ScoredTokens(first: 1, includesNext: true)
+}
+
 /// Feeds a text and keeps the log-probability of each token given those before it.
 final class ScoringRequest: Request, @unchecked Sendable {
     private let tokens: [Int32]
+    private let scored: ScoredTokens
     private let topCount: Int
     private let onLogits: (@Sendable (Int, Span<Float>) -> Void)?
     /// Set before the request is submitted.
@@ -153,19 +166,23 @@ final class ScoringRequest: Request, @unchecked Sendable {
     private var scores: [TokenScore]
 
     init(
-        timeline: Timeline, tokens: [Int32], topCount: Int, onLogits: (@Sendable (Int, Span<Float>) -> Void)?
+        timeline: Timeline, tokens: [Int32], scored: ScoredTokens, topCount: Int,
+        onLogits: (@Sendable (Int, Span<Float>) -> Void)?
     ) {
         self.tokens = tokens
+        self.scored = scored
         self.topCount = topCount
         self.onLogits = onLogits
-        scores = [TokenScore(id: tokens[0], logProbability: nil, topLogProbabilities: [])]
+        scores = tokens.prefix(scored.first).map { TokenScore(id: $0, logProbability: nil, topLogProbabilities: []) }
         super.init(timeline: timeline, tokens: tokens)
     }
 
     override var keepsUnfed: Bool { false }
 
-    /// The last token's logits predict nothing of the text; they are computed only for someone who asked for logits.
-    override func wantsLogits(afterPending offset: Int) -> Bool { onLogits != nil || offset < pending.count - 1 }
+    override func wantsLogits(afterPending offset: Int) -> Bool {
+        let next = fedCount + offset + 1
+        return next >= scored.first && (next < tokens.count || scored.includesNext)
+    }
 
     override func receive(_ logits: Span<Float>, at index: Int, likeliest: Int?, logSumExp: () -> Float) {
         guard likeliest != nil else { return fail(.logitNotFinite) }
@@ -194,7 +211,7 @@ final class ScoringRequest: Request, @unchecked Sendable {
 /// A token of a text and how likely it was given those before it.
 public struct TokenScore: Sendable, Hashable {
     public let id: Int32
-    /// Natural logarithm; nil for the first token, which nothing predicts.
+    /// Natural logarithm; nil for a token that is not scored, as the first, which nothing predicts.
     public let logProbability: Float?
     /// The likeliest tokens in its place, likeliest first.
     public let topLogProbabilities: [TokenLogProbability]

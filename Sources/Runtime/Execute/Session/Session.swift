@@ -67,10 +67,19 @@ public final class Session: Sendable {
     public func score(
         _ tokens: [Int32], topCount: Int = 0, onLogits: (@Sendable (Int, Span<Float>) -> Void)? = nil
     ) async throws -> [TokenScore] {
+        // The last token's logits predict nothing of the text: only someone who asked for logits gets them.
+        try await score(tokens, onLogits == nil ? .all : .allAndNext, topCount: topCount, onLogits: onLogits)
+    }
+
+    /// Scores a part of `tokens`; the head is computed for that part alone.
+    package func score(
+        _ tokens: [Int32], _ scored: ScoredTokens, topCount: Int = 0,
+        onLogits: (@Sendable (Int, Span<Float>) -> Void)? = nil
+    ) async throws -> [TokenScore] {
         guard !tokens.isEmpty else { throw LatheError(.invalidRequest, "There is no token to score.") }
         let request = ScoringRequest(
-            timeline: timeline, tokens: try begin(tokens, reserving: 0, opensTimeline: true), topCount: topCount,
-            onLogits: onLogits)
+            timeline: timeline, tokens: try begin(tokens, reserving: 0, opensTimeline: true), scored: scored,
+            topCount: topCount, onLogits: onLogits)
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 request.continuation = continuation

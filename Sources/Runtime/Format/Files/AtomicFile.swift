@@ -38,6 +38,8 @@ package final class AtomicFile {
     private let folder: Folder?
     private let faultInjection: FaultInjection?
     private var step = 0
+    // Whether the file belongs to an `AtomicFolder`, which puts it in its place.
+    private let isMember: Bool
 
     /// Where the destination lies. Held open, so that a change of the working directory changes nothing.
     private final class Folder {
@@ -63,7 +65,22 @@ package final class AtomicFile {
         case .path(let path): folder = try Self.folder(of: path)
         case .memory: folder = nil
         }
+        isMember = false
         try create(preferNameless: preferNameless)
+    }
+
+    /// A file that an `AtomicFolder` will hold under the last name of `path`; until then it lies in `parent`, which must be
+    /// of the same file system.
+    init(memberAt path: String, parent: String, faultInjection: FaultInjection?) throws(LatheError) {
+        destination = .path(path)
+        self.faultInjection = faultInjection
+        let fileName = String(path[path.index(after: path.lastIndex(of: "/")!)...])
+        let descriptor = try attempting("write to the folder \(quoted(parent))") { () throws(SystemFailure) in
+            try FileDescriptor.open(directory: parent)
+        }
+        folder = Folder(descriptor: descriptor, fileName: fileName, permissions: nil)
+        isMember = true
+        try create(preferNameless: true)
     }
 
     deinit { discard() }
@@ -109,7 +126,7 @@ package final class AtomicFile {
 
     // MARK: Ending
 
-    /// Puts the file in its place.
+    /// Puts the file in its place; a file of an `AtomicFolder` is complete then, and appears with the folder.
     /// - Returns: the map of a memory file; nil for a path.
     @discardableResult
     package func finish() throws(LatheError) -> MappedFile? {
@@ -122,6 +139,7 @@ package final class AtomicFile {
             if let permissions = folder!.permissions { try file!.setPermissions(permissions) }
             try file!.sync()
         }
+        if isMember { return nil }
         if temporaryName == nil {
             try attempt(.publish, action) { () throws(SystemFailure) in
                 let temporary = Self.randomName()
@@ -146,6 +164,26 @@ package final class AtomicFile {
                     + "the folder cannot be synced (\(error.explanation)).")
         }
         return nil
+    }
+
+    /// Of a file of an `AtomicFolder`, its name there.
+    var fileName: String { folder!.fileName }
+
+    /// Gives a finished file of an `AtomicFolder` its name in `directory`.
+    func publish(in directory: borrowing FileDescriptor) throws(LatheError) {
+        do throws(SystemFailure) {
+            _ = try inject(.publish)
+            if let temporaryName {
+                try folder!.descriptor.rename(temporaryName, to: folder!.fileName, in: directory)
+            } else {
+                try directory.link(file!, as: folder!.fileName)
+            }
+        } catch {
+            discard()
+            throw error.sentence("put \(name) in its place")
+        }
+        temporaryName = nil
+        file = nil
     }
 
     /// Removes the temporary file. Nothing happens after `finish()`.
@@ -209,7 +247,7 @@ package final class AtomicFile {
     }
 
     /// Sixteen random digits: nobody has this name.
-    private static func randomName() -> String {
+    static func randomName() -> String {
         let digits = String(UInt64.random(in: 0...UInt64.max), radix: 16)
         return ".lathe-\(String(repeating: "0", count: 16 - digits.count))\(digits).tmp"
     }

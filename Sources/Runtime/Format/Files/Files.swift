@@ -12,6 +12,17 @@ package enum Files {
         }
     }
 
+    /// The names of everything in the folder at `path`, hidden files too, in the order of their bytes.
+    package static func names(in path: String) throws(LatheError) -> [String] {
+        try checkPath(path)
+        return try attempting("list the folder \(quoted(path))") { () throws(SystemFailure) in
+            try directoryNames(path)
+        }
+    }
+
+    /// Whether a regular file stands at `path`, symbolic links followed.
+    package static func isRegular(_ path: String) -> Bool { (try? FileStatus.of(path: path))?.kind == .file }
+
     /// All bytes of the regular file at `path`.
     package static func read(_ path: String) throws(LatheError) -> ByteView {
         try InputFile.open(path: path).readAll()

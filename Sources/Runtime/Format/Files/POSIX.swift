@@ -82,6 +82,11 @@ struct FileDescriptor: ~Copyable, Sendable {
         try check(Self.open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY))
     }
 
+    /// A folder of that name in this directory; a symbolic link to one is a failure.
+    borrowing func open(directory name: String) throws(SystemFailure) -> FileDescriptor {
+        try Self.check(unsafe openat(raw, name, O_RDONLY | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW))
+    }
+
     private static func open(_ path: String, _ flags: Int32) -> Int32 {
         while true {
             #if canImport(Darwin)
@@ -143,8 +148,25 @@ struct FileDescriptor: ~Copyable, Sendable {
         if unsafe renameat(raw, name, raw, destination) != 0 { throw .last }
     }
 
+    /// Into another directory of the same file system.
+    borrowing func rename(
+        _ name: String, to destination: String, in directory: borrowing FileDescriptor
+    ) throws(SystemFailure) {
+        if unsafe renameat(raw, name, directory.raw, destination) != 0 { throw .last }
+    }
+
     borrowing func remove(_ name: String) {
         _ = unsafe unlinkat(raw, name, 0)
+    }
+
+    /// A new folder; fails where the name is taken.
+    borrowing func createDirectory(_ name: String) throws(SystemFailure) {
+        if unsafe mkdirat(raw, name, 0o777) != 0 { throw .last }
+    }
+
+    /// Only an empty folder is removed.
+    borrowing func removeDirectory(_ name: String) {
+        _ = unsafe unlinkat(raw, name, AT_REMOVEDIR)
     }
 
     // MARK: Using
@@ -218,4 +240,23 @@ struct FileDescriptor: ~Copyable, Sendable {
 /// Makes one folder; one that is there already is no failure.
 func makeDirectory(_ path: String) throws(SystemFailure) {
     if unsafe mkdir(path, 0o777) != 0 && errno != EEXIST { throw .last }
+}
+
+/// The names in a folder, sorted by their bytes, without `.` and `..`; names that are not UTF-8, by which nothing could be
+/// opened here, are left out.
+func directoryNames(_ path: String) throws(SystemFailure) -> [String] {
+    guard let stream = unsafe opendir(path) else { throw .last }
+    defer { _ = unsafe closedir(stream) }
+    var names: [String] = []
+    while true {
+        errno = 0
+        guard let entry = unsafe readdir(stream) else {
+            if errno != 0 { throw .last }
+            return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        }
+        // The name begins here and ends with a zero byte; how much of the field exists depends on its length.
+        let offset = MemoryLayout<dirent>.offset(of: \.d_name)!
+        let start = unsafe UnsafeRawPointer(entry).advanced(by: offset).assumingMemoryBound(to: CChar.self)
+        if let name = unsafe String(validatingCString: start), name != ".", name != ".." { names.append(name) }
+    }
 }

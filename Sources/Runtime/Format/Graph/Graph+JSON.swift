@@ -65,12 +65,13 @@ extension ValueType {
 
 extension EntryPoint {
     fileprivate var json: JSON {
-        [
-            "name": .string(name),
-            "inputs": .array(inputs.map(JSON.number)),
-            "outputs": .array(outputs.map(JSON.number)),
-            "operations": .array(operations.map(\.json)),
+        var members: [(String, JSON)] = [
+            ("name", .string(name)), ("inputs", .array(inputs.map(JSON.number))),
+            ("outputs", .array(outputs.map(JSON.number))),
         ]
+        if headActivationBits != 8 { members.append(("head_activation_bits", .number(headActivationBits))) }
+        members.append(("operations", .array(operations.map(\.json))))
+        return .object(JSONObject(members))
     }
 
     fileprivate init(json: JSON, source: String) throws(LatheError) {
@@ -79,7 +80,7 @@ extension EntryPoint {
         let place = "\(source), entry point `\(name)`"
         self.init(
             name: name, inputs: try object.ints("inputs", in: place), outputs: try object.ints("outputs", in: place),
-            operations: [])
+            operations: [], headActivationBits: try object.intIfPresent("head_activation_bits", in: place) ?? 8)
         for (index, item) in try object.array("operations", in: place).enumerated() {
             operations.append(try Operation(json: item, source: "\(place), operation \(index)"))
         }

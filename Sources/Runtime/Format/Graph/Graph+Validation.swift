@@ -117,6 +117,9 @@ private struct GraphValidator {
         guard let last = entry.operations.last, last.output == logits, case .linear = last.kind else {
             throw fail("the logits must come from its last operation, a linear layer.")
         }
+        guard EntryPoint.headActivationBitsChoices.contains(entry.headActivationBits) else {
+            throw fail("its head's inputs have \(entry.headActivationBits) bits; they can have 8 or 16.")
+        }
         // Compared without a set of all layers, whose number a hostile file chooses.
         guard cachedLayers.count == configuration.layerCount,
             cachedLayers.allSatisfy({ (0..<configuration.layerCount).contains($0) })

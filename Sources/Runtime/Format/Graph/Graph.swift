@@ -55,13 +55,21 @@ package struct EntryPoint: Hashable, Sendable {
     package var inputs: [Int]
     package var outputs: [Int]
     package var operations: [Operation]
+    /// Bits to which the inputs of the head, the last operation, are rounded where its weights are quantized: 8 or 16. All
+    /// other linear operations round theirs to 8.
+    package var headActivationBits: Int
 
-    package init(name: String, inputs: [Int], outputs: [Int], operations: [Operation]) {
+    package init(
+        name: String, inputs: [Int], outputs: [Int], operations: [Operation], headActivationBits: Int = 8
+    ) {
         self.name = name
         self.inputs = inputs
         self.outputs = outputs
         self.operations = operations
+        self.headActivationBits = headActivationBits
     }
+
+    package static let headActivationBitsChoices = [8, 16]
 }
 
 /// One operation. `output` is the value it defines.

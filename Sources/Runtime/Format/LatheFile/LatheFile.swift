@@ -50,6 +50,11 @@ package final class LatheFile: Sendable {
     /// A tensor's bytes where they lie in the map, aligned to 64.
     package func bytes(of name: String) throws(LatheError) -> ByteView { try file.bytes(of: name) }
 
+    /// Gives the memory back that the kernel holds for a tensor that has been used up. It can still be read.
+    package func dropPages(of name: String) {
+        if let tensor = file[name] { file.dropPageCache(of: tensor) }
+    }
+
     /// The string under `key`; an error that says so if there is none.
     package func metadata(_ key: String) throws(LatheError) -> String {
         guard let value = file.metadata[key] else {

@@ -1,17 +1,22 @@
 /// Writes a `.lathe` file: padded, checksummed, the same bytes for the same contents.
 ///
-/// All tensors are declared first; then each one's bytes follow in that order, without padding, and `finish()` writes the
-/// header with the checksums and puts the file in its place. Until then nothing appears there (see `AtomicFile`).
+/// Room for the header is reserved first. Tensors are declared as their sizes become known, each before its own bytes;
+/// then its bytes follow, without padding. `finish(metadata:)` writes the header with the checksums into the room and puts
+/// the file in its place. Until then nothing appears there (see `AtomicFile`).
 ///
-///     let writer = try LatheFileWriter(.path("model.lathe"), metadata: [("lathe.graph", graph)], tensors: declarations)
-///     for declaration in declarations { try writer.write(bytes(of: declaration)) }
-///     try writer.finish()
+///     let writer = try LatheFileWriter(.path("model.lathe"), headerByteCount: bound)
+///     for tensor in tensors {
+///         writer.declare([tensor.declaration])
+///         try writer.write(tensor.bytes)
+///     }
+///     try writer.finish(metadata: [("lathe.graph", graph)])
 package final class LatheFileWriter {
-    /// The tensors as they lie in the file, their last dimension padded.
-    package let tensors: [TensorDeclaration]
+    /// The tensors declared so far as they lie in the file, their last dimension padded.
+    package private(set) var tensors: [TensorDeclaration] = []
 
-    private let declared: [TensorDeclaration]
-    private let metadata: [(String, String)]
+    private var declared: [TensorDeclaration] = []
+    // What `finish()` writes; nil where `finish(metadata:)` will say.
+    private let metadata: [(String, String)]?
     private let file: AtomicFile
     private let headerByteCount: Int
     private var checksums: [UInt64] = []
@@ -28,25 +33,52 @@ package final class LatheFileWriter {
     /// So much of an unfinished file may stay in the kernel's cache.
     private static let cachedByteCount = 64 << 20
 
-    /// Traps on a repeated tensor name, on metadata keys that this writer fills itself, and on what cannot be padded (see
-    /// `LatheLayout.padded`).
+    /// - Parameter headerByteCount: room for the header, from `headerByteCount(metadata:tensors:)` of what is at least as
+    ///   long as what will be written.
+    package convenience init(
+        _ destination: AtomicFile.Destination, headerByteCount: Int,
+        faultInjection: AtomicFile.FaultInjection? = nil
+    ) throws(LatheError) {
+        try self.init(destination, headerByteCount, metadata: nil, faultInjection)
+    }
+
+    /// For a file of which everything but the bytes is known: all tensors are declared, and `finish()` ends it. Traps where
+    /// `declare` does.
     /// - Parameter metadata: in the order in which the header will have it.
-    package init(
+    package convenience init(
         _ destination: AtomicFile.Destination, metadata: [(String, String)], tensors: [TensorDeclaration],
         faultInjection: AtomicFile.FaultInjection? = nil
     ) throws(LatheError) {
-        self.metadata = metadata
-        declared = tensors
-        self.tensors = tensors.map(LatheLayout.padded)
-        let header = Self.header(metadata, self.tensors, [UInt64](repeating: 0, count: tensors.count))
-        headerByteCount = header.count
-        fileOffset = header.count
-        file = try AtomicFile(destination, faultInjection: faultInjection)
-        finishTensors()
+        let headerByteCount = Self.headerByteCount(metadata: metadata, tensors: tensors)
+        try self.init(destination, headerByteCount, metadata: metadata, faultInjection)
+        declare(tensors)
     }
 
-    /// Size of the finished file.
+    private init(
+        _ destination: AtomicFile.Destination, _ headerByteCount: Int, metadata: [(String, String)]?,
+        _ faultInjection: AtomicFile.FaultInjection?
+    ) throws(LatheError) {
+        self.metadata = metadata
+        self.headerByteCount = headerByteCount
+        fileOffset = headerByteCount
+        file = try AtomicFile(destination, faultInjection: faultInjection)
+    }
+
+    /// Size of the file if it were finished now, in bytes.
     package var byteCount: Int { tensors.reduce(headerByteCount) { $0 + $1.byteCount } }
+
+    /// Bytes of the header of a file with this metadata and these tensors, as they are declared.
+    package static func headerByteCount(metadata: [(String, String)], tensors: [TensorDeclaration]) -> Int {
+        header(metadata, tensors.map(LatheLayout.padded), [UInt64](repeating: 0, count: tensors.count)).count
+    }
+
+    /// The next tensors of the file, behind those declared before. Traps on what cannot be padded (see
+    /// `LatheLayout.padded`); a repeated name traps in the end.
+    package func declare(_ tensors: [TensorDeclaration]) {
+        declared += tensors
+        self.tensors += tensors.map(LatheLayout.padded)
+        finishTensors()
+    }
 
     // MARK: Tensors
 
@@ -55,7 +87,7 @@ package final class LatheFileWriter {
         // Tensors without bytes are passed over by themselves, and may be written or not.
         if bytes.count == 0 { return }
         precondition(given == 0, "the tensor before is unfinished")
-        precondition(checksums.count < declared.count, "all tensors have been written")
+        precondition(checksums.count < declared.count, "all declared tensors have been written")
         let tensor = declared[checksums.count]
         precondition(
             bytes.count == tensor.byteCount,
@@ -68,7 +100,7 @@ package final class LatheFileWriter {
     /// The next bytes of a tensor that is given in pieces; traps if they go beyond its end.
     package func writePiece(_ bytes: ByteView) throws(LatheError) {
         if bytes.count == 0 { return }
-        precondition(checksums.count < declared.count, "all tensors have been written")
+        precondition(checksums.count < declared.count, "all declared tensors have been written")
         let tensor = declared[checksums.count]
         precondition(
             bytes.count <= tensor.byteCount - given, "more bytes than the tensor \(quoted(tensor.name)) has")
@@ -143,14 +175,16 @@ package final class LatheFileWriter {
 
     // MARK: Header
 
-    /// Writes the header and puts the file in its place; traps if tensors are missing.
+    /// Writes the header and puts the file in its place; traps if tensors are missing, on metadata keys that this writer
+    /// fills itself, and on a header that is longer than its room.
+    /// - Parameter metadata: in the order in which the header will have it.
     /// - Returns: the map of a memory file; nil for a path.
     @discardableResult
-    package func finish() throws(LatheError) -> MappedFile? {
+    package func finish(metadata: [(String, String)]) throws(LatheError) -> MappedFile? {
         precondition(checksums.count == declared.count, "tensors are missing")
         try flush()
-        var header = Self.header(metadata, tensors, checksums)
-        precondition(header.count == headerByteCount, "checksums have a fixed width")
+        var header = Self.header(metadata, tensors, checksums, minimumByteCount: headerByteCount)
+        precondition(header.count == headerByteCount, "the header is longer than the room that was reserved for it")
         let digits = Array(hexadecimal(LatheLayout.headerChecksum(ByteView(copying: header))).utf8)
         let offset = LatheLayout.headerChecksumOffset
         header.replaceSubrange(offset..<offset + LatheLayout.checksumDigits, with: digits)
@@ -158,9 +192,14 @@ package final class LatheFileWriter {
         return try file.finish()
     }
 
+    /// The same with the metadata that the initializer was given.
+    @discardableResult
+    package func finish() throws(LatheError) -> MappedFile? { try finish(metadata: metadata!) }
+
     /// The header with zeros for its own checksum.
     private static func header(
-        _ metadata: [(String, String)], _ tensors: [TensorDeclaration], _ checksums: [UInt64]
+        _ metadata: [(String, String)], _ tensors: [TensorDeclaration], _ checksums: [UInt64],
+        minimumByteCount: Int = 0
     ) -> [UInt8] {
         let names = JSONObject(zip(tensors, checksums).map { ($0.name, .string(hexadecimal($1))) })
         let all =
@@ -168,6 +207,7 @@ package final class LatheFileWriter {
                 (LatheLayout.headerChecksumKey, hexadecimal(0)), (LatheLayout.versionKey, LatheLayout.version),
                 (LatheLayout.operationsKey, LatheLayout.operations), (LatheLayout.checksumKey, LatheLayout.checksum),
             ] + metadata + [(LatheLayout.checksumsKey, JSON.object(names).serialized())]
-        return SafetensorsHeader.bytes(metadata: all, tensors: tensors, multiple: LatheLayout.headerMultiple)
+        return SafetensorsHeader.bytes(
+            metadata: all, tensors: tensors, multiple: LatheLayout.headerMultiple, minimumByteCount: minimumByteCount)
     }
 }

@@ -7,7 +7,7 @@
 ///   header checksum's own digits count as zeros.
 enum LatheLayout {
     static let version = "1"
-    static let operations = "1"
+    static let operations = "2"
     static let checksum = "xxh64"
 
     static let versionKey = "lathe.version"

@@ -71,6 +71,16 @@ package final class ModelFile: Sendable {
         try container.bytes(of: part.name)
     }
 
+    /// Gives the memory back that the kernel holds for a part that has been used up. It can still be read.
+    package func dropPages(of part: WeightEncoding.Part) { container.dropPages(of: part.name) }
+
+    /// Bytes of all weights as the file stores them.
+    package var weightByteCount: Int {
+        graph.parameters.reduce(0) { sum, parameter in
+            parameter.parts.reduce(sum) { $0 + (container[$1.name]?.byteCount ?? 0) }
+        }
+    }
+
     private static func check(_ part: WeightEncoding.Part, in container: LatheFile) throws(LatheError) {
         guard let tensor = container[part.name] else {
             throw LatheError(.corrupt, "\(container.path): the tensor `\(part.name)` is missing.")
@@ -86,19 +96,12 @@ package final class ModelFile: Sendable {
     }
 
     /// A scale that is zero or no number, or a weight that is no number, would silence or poison outputs; found now, it
-    /// names its tensor. Only the large float32 matrices may be left out.
+    /// names its tensor. What tells kernels where to read is checked always; only the large float32 matrices may be left
+    /// out.
     private func scan(weightsToo: Bool) throws(LatheError) {
         for parameter in graph.parameters {
             switch parameter.encoding {
-            case .quantized:
-                let part = parameter.parts[1]
-                let scales = try bytes(of: part)
-                for index in 0..<parameter.columns {
-                    let scale = scales.load(index, as: Float.self)
-                    guard scale.isFinite && scale > 0 else {
-                        throw LatheError(.corrupt, "\(path): `\(part.name)` holds the scale \(scale) at \(index).")
-                    }
-                }
+            case .quantized(let panels): try QuantizedScan(parameter, panels, in: self).run()
             case .rows: try requireFinite(parameter)
             case .panels: if weightsToo { try requireFinite(parameter) }
             }

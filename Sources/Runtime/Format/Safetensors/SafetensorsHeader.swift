@@ -149,10 +149,10 @@ struct SafetensorsHeader {
 
     // MARK: Writing
 
-    /// The whole header, its length field included, padded with spaces to a multiple of `multiple` bytes. Tensors follow one
-    /// another in the order given.
+    /// The whole header, its length field included, padded with spaces to a multiple of `multiple` bytes, and to at least
+    /// `minimumByteCount`. Tensors follow one another in the order given.
     static func bytes(
-        metadata: [(String, String)], tensors: [TensorDeclaration], multiple: Int
+        metadata: [(String, String)], tensors: [TensorDeclaration], multiple: Int, minimumByteCount: Int = 0
     ) -> [UInt8] {
         var root = JSONObject()
         if !metadata.isEmpty {
@@ -170,7 +170,7 @@ struct SafetensorsHeader {
             offset = end
         }
         var json = JSON.object(root).serializedBytes()
-        while (8 + json.count) % multiple != 0 { json.append(UInt8(ascii: " ")) }
+        while 8 + json.count < minimumByteCount || (8 + json.count) % multiple != 0 { json.append(UInt8(ascii: " ")) }
         precondition(json.count <= maximumByteCount, "the header is longer than readers allow")
         let length = UInt64(json.count)
         return (0..<8).map { UInt8(truncatingIfNeeded: length >> (8 * $0)) } + json

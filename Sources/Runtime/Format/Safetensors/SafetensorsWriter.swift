@@ -10,13 +10,21 @@ package final class SafetensorsWriter {
     private var written = 0
 
     /// Traps on a repeated name. The header is padded to 8 bytes, so that data begins aligned as the crate leaves it.
-    package init(
+    package convenience init(
         _ destination: AtomicFile.Destination, metadata: [(String, String)] = [], tensors: [TensorDeclaration],
         faultInjection: AtomicFile.FaultInjection? = nil
     ) throws(LatheError) {
+        try self.init(
+            file: try AtomicFile(destination, faultInjection: faultInjection), metadata: metadata, tensors: tensors)
+    }
+
+    /// Writes into a file that is open and empty.
+    package init(
+        file: AtomicFile, metadata: [(String, String)] = [], tensors: [TensorDeclaration]
+    ) throws(LatheError) {
         self.tensors = tensors
+        self.file = file
         let header = SafetensorsHeader.bytes(metadata: metadata, tensors: tensors, multiple: 8)
-        file = try AtomicFile(destination, faultInjection: faultInjection)
         try file.append(ByteView(copying: header))
         skipFinished()
     }
@@ -32,6 +40,9 @@ package final class SafetensorsWriter {
         written += bytes.count
         skipFinished()
     }
+
+    /// Waits for the disk and gives the page cache back (see `AtomicFile`).
+    package func dropPageCache() throws(LatheError) { try file.dropPageCache() }
 
     /// Puts the file in its place; traps if bytes are missing.
     /// - Returns: the map of a memory file; nil for a path.

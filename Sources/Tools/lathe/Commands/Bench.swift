@@ -29,7 +29,6 @@ struct Bench: AsyncParsableCommand {
         let model = try model.loadModel()
         let engine = try self.model.makeEngine(model)
         let loadSeconds = (clock.now - start).seconds
-        let instructionSet = engine.instructionSet
         var benchmark = Benchmark()
         let context = model.configuration.contextLength
         let newTokens = newTokens ?? max(2, min(128, context / 2))
@@ -48,25 +47,26 @@ struct Bench: AsyncParsableCommand {
         }
         ProgressBar.show(fraction: 1, label: "")
         if json {
-            printJSON(results, instructionSet, loadSeconds)
+            printJSON(results, engine, loadSeconds)
         } else {
-            printTable(results, benchmark, instructionSet, loadSeconds)
+            printTable(results, benchmark, engine, loadSeconds)
         }
     }
 
-    private func printJSON(_ results: [Benchmark.Result], _ isa: InstructionSet, _ loadSeconds: Double) {
+    private func printJSON(_ results: [Benchmark.Result], _ engine: Engine, _ loadSeconds: Double) {
         StandardOutput.print([
             "model": .string(model.model),
-            "isa": .string(isa.name),
-            "kernels": .object(JSONObject(isa.kernelNames.map { ($0.family, JSON.string($0.name)) })),
+            "isa": .string(engine.instructionSet.name),
+            "kernels": .object(JSONObject(engine.kernelNames.map { ($0.family, JSON.string($0.name)) })),
             "load_seconds": .number(loadSeconds),
+            "resident_weight_bytes": .number(engine.residentWeightBytes),
             "peak_resident_bytes": ProcessMemory.peakResidentBytes().map(JSON.number) ?? .null,
             "results": .array(results.map(\.json)),
         ])
     }
 
     private func printTable(
-        _ results: [Benchmark.Result], _ benchmark: Benchmark, _ isa: InstructionSet, _ loadSeconds: Double
+        _ results: [Benchmark.Result], _ benchmark: Benchmark, _ engine: Engine, _ loadSeconds: Double
     ) {
         var table = TextTable(
             ["phase", "threads", "batch", "tokens/s", "min", "max", "first token", "probe GB/s", "of probe"],
@@ -83,7 +83,7 @@ struct Bench: AsyncParsableCommand {
         StandardOutput.write(table.text)
         StandardOutput.print(
             """
-            \(isa) · loaded in \((loadSeconds * 1000).rounded(to: 1)) ms\
+            \(engine.instructionSet) · loaded in \((loadSeconds * 1000).rounded(to: 1)) ms · \(engine.weightSummary)\
             \(ProcessMemory.peakResidentBytes().map { " · peak memory \(Bytes.text($0))" } ?? "") · \
             medians of \(runs) runs, \(benchmark.promptTokens) prompt and \(benchmark.newTokens) new tokens
             """)

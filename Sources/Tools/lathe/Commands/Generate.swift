@@ -135,6 +135,7 @@ private struct Timing {
         var parts = ["prefill \(prefillRate.rounded(to: 0)) tokens/s"]
         if let decodeRate { parts.append("decode \(decodeRate.rounded(to: 0)) tokens/s") }
         parts.append("first token \((firstToken * 1000).rounded(to: 1)) ms")
+        parts.append(engine.weightSummary)
         if let peak = ProcessMemory.peakResidentBytes() { parts.append("peak memory \(Bytes.text(peak))") }
         let threads = engine.threads.count
         parts.append("\(engine.instructionSet), \(threads) thread\(threads == 1 ? "" : "s") (\(engine.threads.source))")

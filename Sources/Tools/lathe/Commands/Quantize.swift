@@ -1,5 +1,4 @@
 import ArgumentParser
-import Lathe
 import LatheCompiler
 import LatheFormat
 import LatheWorkbench
@@ -15,8 +14,7 @@ struct Quantize: AsyncParsableCommand {
         name: .shortAndLong, help: ArgumentHelp("The file to write.", valueName: "file.lathe"),
         completion: .file(extensions: ["lathe"]))
     var output: String
-    @Option(help: ArgumentHelp("How the weights of matrices are stored; everything else is f32.", valueName: "format"))
-    var weights: WeightFormats = .int8
+    @OptionGroup(title: "Recipe") var recipe: RecipeArguments
     @Option(
         help: ArgumentHelp("Threads that encode. (default: what affinity, CPU quota and cores allow)", valueName: "n"))
     var threads: Int?
@@ -26,7 +24,7 @@ struct Quantize: AsyncParsableCommand {
     func run() async throws {
         let clock = ContinuousClock()
         let start = clock.now
-        let compiler = Compiler(weights: weights, threads: try ThreadCount(requested: threads).count)
+        let compiler = try recipe.makeCompiler(checkpoint: checkpoint, threads: threads)
         let report = try compiler.compile(checkpoint: checkpoint, output: output, progress: ProgressBar.show)
         let seconds = (clock.now - start).seconds
         for warning in report.warnings { StandardError.warn(warning) }
@@ -45,7 +43,8 @@ struct Quantize: AsyncParsableCommand {
                     [
                         "name": .string(tensor.name), "shape": .array(tensor.shape.map(JSON.number)),
                         "format": .string(tensor.format), "bytes_before": .number(tensor.bytesBefore),
-                        "bytes_after": .number(tensor.bytesAfter), "relative_error": .number(tensor.relativeError),
+                        "bytes_after": .number(tensor.bytesAfter), "sparsity": .number(tensor.sparsity),
+                        "relative_error": .number(tensor.relativeError),
                     ]
                 }),
         ])
@@ -53,11 +52,11 @@ struct Quantize: AsyncParsableCommand {
 
     private func printTable(_ report: CompilationReport, _ seconds: Double) {
         var table = TextTable(
-            ["tensor", "shape", "format", "before", "after", "relative error"], rightAligned: [3, 4, 5])
+            ["tensor", "shape", "format", "before", "after", "zeros", "relative error"], rightAligned: [3, 4, 5, 6])
         for tensor in report.tensors where tensor.shape.count == 2 {
             table.add([
                 tensor.name, tensor.shape.map(String.init).joined(separator: " × "), tensor.format,
-                Bytes.text(tensor.bytesBefore), Bytes.text(tensor.bytesAfter),
+                Bytes.text(tensor.bytesBefore), Bytes.text(tensor.bytesAfter), Percent.text(tensor.sparsity),
                 tensor.relativeError == 0 ? "exact" : tensor.relativeError.rounded(to: 5),
             ])
         }

@@ -20,7 +20,7 @@ struct ModelArguments: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Element type of the KV cache. (default: f16 for int8 weights, f32 for f32)", valueName: "type"))
+            "Element type of the KV cache. (default: f32 for f32 weights, else f16)", valueName: "type"))
     var kv: KeyValueType?
 
     @Option(

@@ -1,3 +1,4 @@
+import Lathe
 import LatheCompiler
 import LatheFormat
 
@@ -27,6 +28,16 @@ func printable(_ text: String) -> String {
 
 private func isControl(_ scalar: Unicode.Scalar) -> Bool {
     scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value)
+}
+
+extension Engine {
+    /// What the weights take, and why more than in the file where they do.
+    var weightSummary: String {
+        let size = "weights \(Bytes.text(residentWeightBytes))"
+        guard hasExpandedWeights else { return size }
+        return
+            "\(size), expanded from \(Bytes.text(storedWeightBytes)) since \(instructionSet) reads packed ones slower"
+    }
 }
 
 /// Columns of text as wide as their widest cell.
@@ -70,6 +81,11 @@ enum Bytes {
     }
 }
 
+enum Percent {
+    /// `12.5 %` of a fraction.
+    static func text(_ fraction: Double) -> String { "\((fraction * 100).rounded(to: 1)) %" }
+}
+
 extension Double {
     /// Decimal digits behind the point, for people.
     func rounded(to digits: Int) -> String {
@@ -82,5 +98,24 @@ extension Double {
         guard digits > 0 else { return "\(sign)\(whole)" }
         let fraction = String(scaled % Int(factor))
         return "\(sign)\(whole)." + String(repeating: "0", count: digits - fraction.count) + fraction
+    }
+}
+
+extension Double {
+    /// Three digits and a power of ten, for people: `1.23e-4`.
+    var scientific: String {
+        guard isFinite, self != 0 else { return "\(self)" }
+        var mantissa = abs(self)
+        var power = 0
+        while mantissa >= 9.995 {
+            mantissa /= 10
+            power += 1
+        }
+        while mantissa < 0.9995 {
+            mantissa *= 10
+            power -= 1
+        }
+        let text = "\(self < 0 ? "-" : "")\(mantissa.rounded(to: 2))"
+        return power == 0 ? text : "\(text)e\(power)"
     }
 }

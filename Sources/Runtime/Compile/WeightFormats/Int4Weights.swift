@@ -1,0 +1,10 @@
+import LatheFormat
+
+/// `qc4w`: int4 in groups of inputs with integer multipliers, an encoding of `qc8w` (docs/ARITHMETIC.md).
+struct Int4Weights: WeightFormat {
+    let groupSize: Int
+
+    func encode(_ slice: MatrixSlice, threads: Int) throws(LatheError) -> EncodedMatrix {
+        try Packing.packInt4(slice, groupSize: groupSize, threads: threads)
+    }
+}

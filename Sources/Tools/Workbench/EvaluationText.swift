@@ -1,0 +1,49 @@
+public import Lathe
+public import LatheFormat
+
+/// A text as a model reads it.
+public struct EvaluationText: Sendable {
+    public let tokens: [Int32]
+    private let bytes: [UInt8]
+    private let tokenizer: Tokenizer
+
+    /// - Parameter source: the text's file, for messages.
+    /// - Throws: `invalidRequest` for a text of fewer than two tokens, which has nothing to predict, or that is not
+    ///   UTF-8.
+    public init(_ bytes: [UInt8], tokenizer: Tokenizer, source: String) throws(LatheError) {
+        guard !bytes.isEmpty else {
+            throw LatheError(.invalidRequest, "\(quoted(source)) is empty: there is no text to evaluate.")
+        }
+        tokens = try tokenizer.encode(bytes: bytes)
+        guard tokens.count >= 2 else {
+            throw LatheError(
+                .invalidRequest,
+                """
+                \(quoted(source)) is \(tokens.count) token long; a token is predicted from those before it, so a text \
+                of 2 tokens at least is needed.
+                """)
+        }
+        self.bytes = bytes
+        self.tokenizer = tokenizer
+    }
+
+    /// The tokens into which another tokenizer cuts the text.
+    package func tokens(by other: Tokenizer) throws(LatheError) -> [Int32] { try other.encode(bytes: bytes) }
+
+    /// Bytes that some of the tokens stand for.
+    package func byteCount(of ranges: [Range<Int>]) throws(LatheError) -> Int {
+        var count = 0
+        for range in ranges { count += try tokenizer.decodeBytes(Array(tokens[range])).count }
+        return count
+    }
+
+    /// The text of the tokens around `index`, with that token between the marks: for people.
+    package func excerpt(around index: Int, context: Int = 12, marks: (String, String)) -> String {
+        func text(_ range: Range<Int>) -> String {
+            let clamped = range.clamped(to: tokens.indices)
+            return (try? tokenizer.decode(Array(tokens[clamped]))) ?? ""
+        }
+        return text(index - context..<index) + marks.0 + text(index..<index + 1) + marks.1
+            + text(index + 1..<index + 1 + context)
+    }
+}
