@@ -59,6 +59,9 @@ struct BLAS: Sendable {
     init(library: String) throws(LatheError) {
         // Read once, while the library starts: without it a thread for each core would be made and memory reserved for it.
         unsafe setenv("OPENBLAS_NUM_THREADS", "1", 1)
+        // A processor that is younger than the library is taken for one of 2004, five times too slow: of its kernels name
+        // those that the features allow. What the user says goes first.
+        if let kernels = Packing.kernelsOfOpenBLAS { unsafe setenv("OPENBLAS_CORETYPE", kernels, 0) }
         guard let handle = unsafe dlopen(library, RTLD_NOW | RTLD_LOCAL) else {
             throw LatheError(
                 .missing,

@@ -34,7 +34,8 @@ package struct OutputErrorProbe {
 
     /// The error with `quantized` Ŵ [n, k] in place of the weight: by the weights alone, and with 8-bit activations too.
     package func errors(of quantized: FloatMatrix) -> (weights: Double, output: Double) {
-        precondition([quantized.rows, quantized.columns] == [weight.rows, weight.columns], "a weight of the same shape")
+        precondition(
+            [quantized.rows, quantized.columns] == [weight.rows, weight.columns], "a weight of the same shape")
         var difference = quantized
         forEachBlock(
             of: &difference.elements,
