@@ -1,12 +1,6 @@
 import LatheFormat
-import Testing
 
 @testable import LatheCompiler
-
-extension Trait where Self == ConditionTrait {
-    /// Calibration computes with OpenBLAS, which a machine that only converts need not have.
-    static var openBLAS: Self { .enabled(if: (try? BLAS.load()) != nil, "no OpenBLAS here") }
-}
 
 /// A layer whose inputs have much in common, as those of a language model do: two directions common to all, channels of
 /// unequal size, one of them far out, and means that are not zero.
@@ -20,7 +14,8 @@ struct CorrelatedLayer {
         func normal() -> Float {
             (0..<12).reduce(Float(-6)) { sum, _ in sum + Float.random(in: 0..<1, using: &random) }
         }
-        weights = FloatMatrix(rows: outputs, columns: inputs, elements: (0..<outputs * inputs).map { _ in normal() * 0.1 })
+        weights = FloatMatrix(
+            rows: outputs, columns: inputs, elements: (0..<outputs * inputs).map { _ in normal() * 0.1 })
         let directions = (0..<2 * inputs).map { _ in normal() }
         let sizes = (0..<inputs).map { $0 == inputs / 3 ? 12 : 0.3 + abs(normal()) }
         let means = (0..<inputs).map { _ in normal() * 0.5 }
@@ -35,7 +30,7 @@ struct CorrelatedLayer {
     }
 
     /// Sets weights to zero: every other one of each output, beginning with its number's parity.
-    mutating func prune(everyOther: Bool) {
+    mutating func pruneEveryOther() {
         for row in 0..<weights.rows {
             for column in stride(from: row % 2, to: weights.columns, by: 2) { weights[row, column] = 0 }
         }
@@ -74,11 +69,6 @@ struct CorrelatedLayer {
         }
         return total
     }
-
-    func grid(_ groupSize: Int?, importance: [Float]) -> WeightGrid {
-        guard let groupSize else { return .int8(weights) }
-        return .int4(weights, groupSize: groupSize, importance: importance, threads: 1)
-    }
 }
 
 /// The rounding that the paper describes, as it is derived: after each input, the inverse of what is left of H is taken
@@ -86,10 +76,10 @@ struct CorrelatedLayer {
 struct StraightforwardOBQ {
     let values: [Int8]
 
-    init(_ problem: CorrelatedLayer, grid: WeightGrid, multipliers: [Int8]) {
-        let weights = problem.weights
+    init(_ layer: CorrelatedLayer, grid: WeightGrid, multipliers: [Int8]) {
+        let weights = layer.weights
         let k = weights.columns
-        var hessian = problem.gram
+        var hessian = layer.gram
         let mean = (0..<k).reduce(0.0) { $0 + hessian[$1 * k + $1] } / Double(k)
         for j in 0..<k { hessian[j * k + j] += 0.01 * mean }
         let groups = grid.groups(inputs: k)
