@@ -48,7 +48,7 @@ struct FitCommand: AsyncParsableCommand {
     func run() async throws {
         let list =
             try recipes.map { path throws(LatheError) in
-                try SweepRecipes(yaml: String(decoding: try readFile(path), as: UTF8.self), source: path)
+                try SweepRecipes(json: try readRecipes(path), source: path)
             } ?? SweepRecipes.candidates(calibrated: calibration != nil)
         var fit = Fit(
             checkpoint: checkpoint, text: text, output: output, candidates: list.recipes, calibration: calibration,

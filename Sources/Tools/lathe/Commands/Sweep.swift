@@ -49,7 +49,7 @@ struct SweepCommand: AsyncParsableCommand {
         let list =
             recipes == "default"
             ? try SweepRecipes.standard(calibrated: calibration != nil)
-            : try SweepRecipes(yaml: String(decoding: try readFile(recipes), as: UTF8.self), source: recipes)
+            : try SweepRecipes(json: try readRecipes(recipes), source: recipes)
         var sweep = Sweep(
             checkpoint: checkpoint, text: text, recipes: list.recipes, output: output, calibration: calibration,
             threads: try threads?.counts ?? [ThreadCount(requested: nil).count])
