@@ -61,6 +61,10 @@ let package = Package(
             name: "LatheCompilerTests", dependencies: ["LatheCompiler", "Lathe", "LatheFormat"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
+            name: "LatheWorkbenchTests",
+            dependencies: ["LatheWorkbench", "Lathe", "LatheCompiler", "LatheFormat", "TestSupport"],
+            swiftSettings: [.swiftLanguageMode(.v6)]),
+        .testTarget(
             name: "LatheCommandTests", dependencies: ["LatheCommand", "LatheYAML", "LatheFormat"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(

@@ -20,7 +20,8 @@ struct CorrelatedLayer {
         func normal() -> Float {
             (0..<12).reduce(Float(-6)) { sum, _ in sum + Float.random(in: 0..<1, using: &random) }
         }
-        weights = FloatMatrix(rows: outputs, columns: inputs, elements: (0..<outputs * inputs).map { _ in normal() * 0.1 })
+        weights = FloatMatrix(
+            rows: outputs, columns: inputs, elements: (0..<outputs * inputs).map { _ in normal() * 0.1 })
         let directions = (0..<2 * inputs).map { _ in normal() }
         let sizes = (0..<inputs).map { $0 == inputs / 3 ? 12 : 0.3 + abs(normal()) }
         let means = (0..<inputs).map { _ in normal() * 0.5 }
@@ -92,7 +93,7 @@ struct StraightforwardOBQ {
         var hessian = problem.gram
         let mean = (0..<k).reduce(0.0) { $0 + hessian[$1 * k + $1] } / Double(k)
         for j in 0..<k { hessian[j * k + j] += 0.01 * mean }
-        let groups = grid.groupSize.map { (k + $0 - 1) / $0 } ?? 0
+        let groups = grid.groups(inputs: k)
         var w = weights.elements.map { Double($0) }
         var values = [Int8](repeating: 0, count: w.count)
         // The first row of the inverse of H restricted to the inputs j….

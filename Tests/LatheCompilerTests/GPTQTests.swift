@@ -55,7 +55,8 @@ struct GPTQTests {
         let result = gptq.quantize(
             problem.weights, grid: problem.grid(grid.groupSize, importance: gptq.costs), threads: 2)
         for (weight, value) in zip(problem.weights.elements, result.values) where weight == 0 { #expect(value == 0) }
-        #expect(problem.outputError(result.dequantized) < problem.outputError(plain.rounded(problem.weights).dequantized))
+        #expect(
+            problem.outputError(result.dequantized) < problem.outputError(plain.rounded(problem.weights).dequantized))
     }
 
     @Test(.openBLAS)

@@ -31,7 +31,8 @@ package struct Divergence: Sendable {
         let whole = reference.count / Self.piece * Self.piece
         for start in stride(from: 0, to: whole, by: Self.piece) {
             sums.add(
-                reference.extracting(start..<start + Self.piece), model.extracting(start..<start + Self.piece), greatest)
+                reference.extracting(start..<start + Self.piece), model.extracting(start..<start + Self.piece), greatest
+            )
         }
         for index in whole..<reference.count {
             let a = Double(reference[index]) - greatest.reference
@@ -114,7 +115,8 @@ package struct Divergence: Sendable {
         sum = sum * r + 0.5
         sum = sum * r + 1
         sum = sum * r + 1
-        let exponent = UInt64(truncatingIfNeeded: Int64(bitPattern: shifted.bitPattern) &- 0x4338_0000_0000_0000 &+ 1023)
+        let exponent = UInt64(
+            truncatingIfNeeded: Int64(bitPattern: shifted.bitPattern) &- 0x4338_0000_0000_0000 &+ 1023)
         return sum * Double(bitPattern: exponent << 52)
     }
 }

@@ -52,7 +52,9 @@ extension EvaluationComparison {
         func mean(_ value: (Divergence) -> Double) -> Double { divergences.reduce(0) { $0 + value($1) } / count }
         let means = (
             loss: mean(\.referenceLoss), divergence: mean(\.nats),
-            square: mean { ($0.referenceProbability - $0.modelProbability) * ($0.referenceProbability - $0.modelProbability) }
+            square: mean {
+                ($0.referenceProbability - $0.modelProbability) * ($0.referenceProbability - $0.modelProbability)
+            }
         )
         // The first of equals.
         let worst = divergences.indices.max {
