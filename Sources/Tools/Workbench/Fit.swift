@@ -1,5 +1,5 @@
 import LatheCompiler
-import LatheFormat
+package import LatheFormat
 
 /// Finds the fastest recipe whose model fits a memory budget and loses no more quality than allowed, and writes its file.
 ///

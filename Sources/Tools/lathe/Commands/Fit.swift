@@ -20,7 +20,8 @@ struct FitCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("How much the perplexity may rise.", valueName: "1%"))
     var maxPerplexityIncrease: Fraction
     @Option(
-        help: ArgumentHelp("The file with the text on which quality is measured.", valueName: "file"), completion: .file())
+        help: ArgumentHelp("The file with the text on which quality is measured.", valueName: "file"),
+        completion: .file())
     var text: String
     @Option(
         name: .shortAndLong, help: ArgumentHelp("The file to write.", valueName: "file.lathe"),
