@@ -34,7 +34,8 @@ package struct ParetoPlot {
     package var svg: String {
         let threads = results.first?.speed.decode.last?.threads ?? 1
         let bytes = panel(
-            "Quality against size", axis: "file, MB", points: points { Double($0.fileBytes) / 1e6 }, smallerIsBetter: true)
+            "Quality against size", axis: "file, MB", points: points { Double($0.fileBytes) / 1e6 },
+            smallerIsBetter: true)
         let speed = panel(
             "Quality against speed",
             axis: "decode, tokens/s on \(threads) thread\(threads == 1 ? "" : "s") at "
@@ -75,14 +76,16 @@ package struct ParetoPlot {
             log10(real.min() ?? 1e-4), log10(real.max() ?? 1), from: Self.height - Self.margin.bottom,
             to: Self.margin.top)
         let horizontal = Scale(
-            0, points.map(\.value).max() ?? 1, from: Self.margin.left, to: Self.width - Self.margin.right, startsAtZero: true)
+            0, points.map(\.value).max() ?? 1, from: Self.margin.left, to: Self.width - Self.margin.right,
+            startsAtZero: true)
         func x(_ point: Point) -> Double { horizontal.position(point.value) }
         func y(_ point: Point) -> Double { vertical.position(log10(max(point.divergence, 1e-300))) }
 
         var parts = [
             Self.label(title, Self.margin.left, 26, size: 15, weight: "bold"),
             grid(horizontal, vertical),
-            Self.label(axis, (Self.margin.left + Self.width - Self.margin.right) / 2, Self.height - 18, anchor: "middle"),
+            Self.label(
+                axis, (Self.margin.left + Self.width - Self.margin.right) / 2, Self.height - 18, anchor: "middle"),
             """
             <text transform="translate(20 \(Self.text((Self.margin.top + Self.height - Self.margin.bottom) / 2))) \
             rotate(-90)" text-anchor="middle">KL(float32 ‖ model), nats (lower is better)</text>
@@ -172,8 +175,9 @@ package struct ParetoPlot {
             parts.append(Self.line(position, top, position, bottom, "#f3f4f6"))
             parts.append(Self.label(Self.tick(value), position, bottom + 18, anchor: "middle"))
         }
-        for exponent in Int(vertical.low.rounded(.up))...max(
-            Int(vertical.low.rounded(.up)), Int(vertical.high.rounded(.down)))
+        for exponent in Int(
+            vertical.low.rounded(.up))...max(
+                Int(vertical.low.rounded(.up)), Int(vertical.high.rounded(.down)))
         {
             let position = vertical.position(Double(exponent))
             guard position >= top - 0.5 && position <= bottom + 0.5 else { continue }
@@ -236,7 +240,9 @@ package struct ParetoPlot {
     }
 
     private static func text(_ value: Double) -> String { value.rounded(to: 1) }
-    private static func tick(_ value: Double) -> String { value.rounded(to: value < 1 && value > 0 ? 2 : value < 10 && value != value.rounded() ? 1 : 0) }
+    private static func tick(_ value: Double) -> String {
+        value.rounded(to: value < 1 && value > 0 ? 2 : value < 10 && value != value.rounded() ? 1 : 0)
+    }
 
     private static func line(_ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, _ color: String) -> String {
         "<line x1=\"\(text(x1))\" y1=\"\(text(y1))\" x2=\"\(text(x2))\" y2=\"\(text(y2))\" stroke=\"\(color)\"/>"

@@ -50,9 +50,9 @@ final class RecipeWorkshop {
     /// A recipe's `.lathe` file, until the next one is made.
     struct Product {
         let path: String
-        let fileBytes: Int
+        var fileBytes = 0
         /// Of all matrices' weights.
-        let sparsity: Double
+        var sparsity = 0.0
     }
 
     func make(_ recipe: SweepRecipe, progress: (Compiler.Progress) -> Void) throws(LatheError) -> Product {
@@ -106,6 +106,12 @@ final class RecipeWorkshop {
             model, on: text, against: reference, progress: progress)
         return QualityFigures(result, result.comparison!)
     }
+
+    /// The file that `keepAsBest` kept.
+    var best: Product { Product(path: "\(folder)/best.lathe") }
+
+    /// Keeps the file made last.
+    func keepAsBest() throws(LatheError) { try Files.move("\(folder)/candidate.lathe", to: best.path) }
 
     /// - Parameter shape: further arguments of `lathe bench`.
     func speed(of product: Product, shape: [String]) throws(LatheError) -> SpeedFigures {

@@ -87,42 +87,50 @@ public struct SweepRecipes: Sendable {
     ///
     /// - Parameter calibrated: whether there is a text for the steps that look at one.
     public static func standard(calibrated: Bool) throws(LatheError) -> SweepRecipes {
-        try SweepRecipes(
-            yaml: standardText + (calibrated ? calibratedText : ""), source: "the default recipes")
+        let shares: JSON = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+        var entries: [JSON] = [
+            ["weights": "f32"],
+            ["weights": "int8", "head_activations": [8, 16]],
+            ["weights": "int4", "group_size": [32, 64, 128]],
+            ["weights": "int8", "prune": ["criterion": "magnitude", "sparsity": shares]],
+            ["weights": "int8", "sparse": "off", "prune": ["criterion": "magnitude", "sparsity": [0.5, 0.7]]],
+            ["weights": "int8", "prune": ["criterion": "magnitude", "pattern": "2:4"]],
+            [
+                "weights": "int4",
+                "prune": ["criterion": "magnitude", "sparsity": 0.5, "balance_pairs": [false, true]],
+            ],
+        ]
+        if calibrated {
+            entries += [
+                ["weights": "int4", "group_size": [32, 64, 128], "method": "gptq"],
+                ["weights": "int8", "prune": ["criterion": "wanda", "sparsity": shares]],
+                ["weights": "int8", "prune": ["criterion": "wanda", "pattern": "2:4"]],
+                ["weights": "int4", "prune": ["criterion": "wanda", "sparsity": 0.5, "balance_pairs": true]],
+            ]
+        }
+        return try SweepRecipes(json: .array(entries), source: "the default recipes")
     }
 
-    private static let standardText = """
-        - weights: f32
-        - weights: int8
-          head_activations: [8, 16]
-        - weights: int4
-          group_size: [32, 64, 128]
-        - weights: int8
-          prune: {criterion: magnitude, sparsity: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}
-        - weights: int8
-          sparse: off
-          prune: {criterion: magnitude, sparsity: [0.5, 0.7]}
-        - weights: int8
-          prune: {criterion: magnitude, pattern: 2:4}
-        - weights: int4
-          prune: {criterion: magnitude, sparsity: 0.5, balance_pairs: [false, true]}
+    /// What `lathe fit` chooses from.
+    public static func candidates(calibrated: Bool) throws(LatheError) -> SweepRecipes {
+        let criterion: JSON = calibrated ? "wanda" : "magnitude"
+        return try SweepRecipes(
+            json: [
+                ["weights": ["int8", "f32"]],
+                ["weights": "int4", "group_size": [32, 64, 128], "method": calibrated ? ["rtn", "gptq"] : "rtn"],
+                [
+                    "weights": "int8",
+                    "prune": ["criterion": criterion, "sparsity": [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]],
+                ],
+                [
+                    "weights": "int4",
+                    "prune": ["criterion": criterion, "sparsity": [0.3, 0.5], "balance_pairs": true],
+                ],
+            ], source: "the candidates")
+    }
 
-        """
-    private static let calibratedText = """
-        - weights: int4
-          group_size: [32, 64, 128]
-          method: gptq
-        - weights: int8
-          prune: {criterion: wanda, sparsity: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}
-        - weights: int8
-          prune: {criterion: wanda, pattern: 2:4}
-        - weights: int4
-          prune: {criterion: wanda, sparsity: 0.5, balance_pairs: true}
-
-        """
-
-    package init(yaml: String, source: String) throws(LatheError) {
-        let json = try YAMLReading.parse(yaml, source: source)
+    /// - Parameter json: what the YAML file says, as JSON.
+    package init(json: JSON, source: String) throws(LatheError) {
         let entries: [JSON]
         if case .object(let object) = json {
             if let other = object.members.first(where: { $0.key != "recipes" }) {

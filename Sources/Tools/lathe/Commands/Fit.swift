@@ -20,7 +20,8 @@ struct FitCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("How much the perplexity may rise.", valueName: "1%"))
     var maxPerplexityIncrease: Fraction
     @Option(
-        help: ArgumentHelp("The file with the text on which quality is measured.", valueName: "file"), completion: .file())
+        help: ArgumentHelp("The file with the text on which quality is measured.", valueName: "file"),
+        completion: .file())
     var text: String
     @Option(
         name: .shortAndLong, help: ArgumentHelp("The file to write.", valueName: "file.lathe"),
@@ -48,7 +49,7 @@ struct FitCommand: AsyncParsableCommand {
     func run() async throws {
         let list =
             try recipes.map { path throws(LatheError) in
-                try SweepRecipes(yaml: String(decoding: try readFile(path), as: UTF8.self), source: path)
+                try SweepRecipes(json: try readRecipes(path), source: path)
             } ?? SweepRecipes.candidates(calibrated: calibration != nil)
         var fit = Fit(
             checkpoint: checkpoint, text: text, output: output, candidates: list.recipes, calibration: calibration,

@@ -24,13 +24,16 @@ struct SweepCommand: AsyncParsableCommand {
 
     @Argument(help: "The checkpoint folder.", completion: .directory)
     var checkpoint: String
-    @Option(help: ArgumentHelp("The file with the text on which quality is measured.", valueName: "file"), completion: .file())
+    @Option(
+        help: ArgumentHelp("The file with the text on which quality is measured.", valueName: "file"),
+        completion: .file())
     var text: String
     @Option(
         help: ArgumentHelp("A YAML file with recipes, or `default`.", valueName: "file.yaml|default"),
         completion: .file(extensions: ["yaml", "yml"]))
     var recipes: String = "default"
-    @Option(name: .shortAndLong, help: ArgumentHelp("The folder of results.", valueName: "folder"), completion: .directory)
+    @Option(
+        name: .shortAndLong, help: ArgumentHelp("The folder of results.", valueName: "folder"), completion: .directory)
     var output: String
     @Option(
         help: ArgumentHelp("A text for wanda, gptq, smoothing and bias correction to look at.", valueName: "file"),
@@ -38,7 +41,9 @@ struct SweepCommand: AsyncParsableCommand {
     var calibration: String?
     @Option(help: ArgumentHelp("Measure on the first so many tokens of the text. (default: all)", valueName: "n"))
     var tokens: Int?
-    @Option(help: ArgumentHelp("Thread counts to time. (default: what affinity, CPU quota and cores allow)", valueName: "n,n"))
+    @Option(
+        help: ArgumentHelp(
+            "Thread counts to time. (default: what affinity, CPU quota and cores allow)", valueName: "n,n"))
     var threads: ThreadCounts?
     @Option(help: ArgumentHelp("Runs of each benchmark that count.", valueName: "n"))
     var runs: Int = 5
@@ -49,7 +54,7 @@ struct SweepCommand: AsyncParsableCommand {
         let list =
             recipes == "default"
             ? try SweepRecipes.standard(calibrated: calibration != nil)
-            : try SweepRecipes(yaml: String(decoding: try readFile(recipes), as: UTF8.self), source: recipes)
+            : try SweepRecipes(json: try readRecipes(recipes), source: recipes)
         var sweep = Sweep(
             checkpoint: checkpoint, text: text, recipes: list.recipes, output: output, calibration: calibration,
             threads: try threads?.counts ?? [ThreadCount(requested: nil).count])

@@ -12,9 +12,15 @@ enum YAMLReading {
         do {
             node = try compose(yaml: text)
         } catch {
-            throw LatheError(.invalidRequest, "\(quoted(source)) is no YAML: \(error)".filter { $0 != "\n" } + ".")
+            throw LatheError(.invalidRequest, "\(quoted(source)) is no YAML: \(firstLines(error)).")
         }
         return try node.map { (node) throws(LatheError) in try json(node, source) } ?? .null
+    }
+
+    /// Without the lines that show the place, which the first one names.
+    private static func firstLines(_ error: any Error) -> String {
+        "\(error)".split(separator: "\n").prefix { !$0.hasSuffix(":") || $0.contains("error") }.prefix(2)
+            .joined(separator: " ")
     }
 
     private static func json(_ node: Node, _ source: String) throws(LatheError) -> JSON {
