@@ -33,7 +33,7 @@ static uint32_t detect(void) {
   enum { FMA = 1u << 12, OSXSAVE = 1u << 27, AVX = 1u << 28, F16C = 1u << 29 };            // leaf 1, ecx
   const uint32_t avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;                       // leaf 7, ebx: F DQ BW VL
   enum { AVX2 = 1u << 5 };                                                                 // leaf 7, ebx
-  enum { VBMI2 = 1u << 6, AVX512VNNI = 1u << 11 };                                         // leaf 7, ecx
+  enum { VBMI2 = 1u << 6, GFNI = 1u << 8, AVX512VNNI = 1u << 11 };                         // leaf 7, ecx
   enum { AMX_TILE = 1u << 24, AMX_INT8 = 1u << 25 };                                       // leaf 7, edx
   enum { AVXVNNI = 1u << 4 };                                                              // leaf 7.1, eax
 
@@ -51,7 +51,7 @@ static uint32_t detect(void) {
   if ((state & ZMM_STATE) != ZMM_STATE || (leaf7b & avx512) != avx512) return features;
   features |= LATHE_CPU_AVX512;
   if (leaf7c & AVX512VNNI) features |= LATHE_CPU_AVX512VNNI;
-  if (leaf7c & VBMI2) features |= LATHE_CPU_AVX512VBMI2;
+  if ((leaf7c & VBMI2) && (leaf7c & GFNI)) features |= LATHE_CPU_AVX512VBMI2;
   const uint32_t tiles = AMX_TILE | AMX_INT8;
   if ((leaf7d & tiles) == tiles && (state & TILE_STATE) == TILE_STATE && tiles_permitted()) {
     features |= LATHE_CPU_AMX_INT8;

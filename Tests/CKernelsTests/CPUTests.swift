@@ -62,7 +62,7 @@ import Testing
             expect(Int(LATHE_CPU_AVXVNNI), avx2.union(["avx_vnni"]))
             expect(Int(LATHE_CPU_AVX512), avx512)
             expect(Int(LATHE_CPU_AVX512VNNI), avx512.union(["avx512_vnni"]))
-            expect(Int(LATHE_CPU_AVX512VBMI2), avx512.union(["avx512_vbmi2"]))
+            expect(Int(LATHE_CPU_AVX512VBMI2), avx512.union(["avx512_vbmi2", "gfni"]))
             expect(Int(LATHE_CPU_AMX_INT8), avx512.union(["amx_tile", "amx_int8"]))
         }
     #endif

@@ -41,7 +41,7 @@ enum {
   LATHE_CPU_AVXVNNI = 1u << 1,      // VPDPBUSD on YMM, VEX-encoded
   LATHE_CPU_AVX512 = 1u << 2,       // AVX-512 F, BW, DQ, VL, with ZMM state enabled
   LATHE_CPU_AVX512VNNI = 1u << 3,   // VPDPBUSD and VPDPWSSD on ZMM
-  LATHE_CPU_AVX512VBMI2 = 1u << 4,  // VPEXPANDB
+  LATHE_CPU_AVX512VBMI2 = 1u << 4,  // VPEXPANDB, and GFNI on ZMM, which no processor with it lacks
   LATHE_CPU_AMX_INT8 = 1u << 5,     // AMX tiles and TDPBUSD, with permission granted by the kernel
   LATHE_CPU_NEON = 1u << 6,
 };
