@@ -27,8 +27,11 @@ struct Bench: AsyncParsableCommand {
         let clock = ContinuousClock()
         let start = clock.now
         let model = try model.loadModel()
-        let engine = try self.model.makeEngine(model)
-        let loadSeconds = (clock.now - start).seconds
+        let loaded: LoadedEngine
+        do {
+            let engine = try self.model.makeEngine(model)
+            loaded = LoadedEngine(engine, seconds: (clock.now - start).seconds)
+        }
         var benchmark = Benchmark()
         let context = model.configuration.contextLength
         let newTokens = newTokens ?? max(2, min(128, context / 2))
@@ -38,7 +41,7 @@ struct Bench: AsyncParsableCommand {
         benchmark.runs = runs
 
         var results: [Benchmark.Result] = []
-        for threads in self.model.threads?.counts ?? [engine.threads.count] {
+        for threads in self.model.threads?.counts ?? [loaded.threads] {
             results += try await benchmark.measure(
                 model: model, options: self.model.engineOptions(), threads: threads
             ) { run in
@@ -47,26 +50,26 @@ struct Bench: AsyncParsableCommand {
         }
         ProgressBar.show(fraction: 1, label: "")
         if json {
-            printJSON(results, engine, loadSeconds)
+            printJSON(results, loaded)
         } else {
-            printTable(results, benchmark, engine, loadSeconds)
+            printTable(results, benchmark, loaded)
         }
     }
 
-    private func printJSON(_ results: [Benchmark.Result], _ engine: Engine, _ loadSeconds: Double) {
+    private func printJSON(_ results: [Benchmark.Result], _ loaded: LoadedEngine) {
         StandardOutput.print([
             "model": .string(model.model),
-            "isa": .string(engine.instructionSet.name),
-            "kernels": .object(JSONObject(engine.kernelNames.map { ($0.family, JSON.string($0.name)) })),
-            "load_seconds": .number(loadSeconds),
-            "resident_weight_bytes": .number(engine.residentWeightBytes),
+            "isa": .string(loaded.instructionSet.name),
+            "kernels": .object(JSONObject(loaded.kernelNames.map { ($0.family, JSON.string($0.name)) })),
+            "load_seconds": .number(loaded.seconds),
+            "resident_weight_bytes": .number(loaded.residentWeightBytes),
             "peak_resident_bytes": ProcessMemory.peakResidentBytes().map(JSON.number) ?? .null,
             "results": .array(results.map(\.json)),
         ])
     }
 
     private func printTable(
-        _ results: [Benchmark.Result], _ benchmark: Benchmark, _ engine: Engine, _ loadSeconds: Double
+        _ results: [Benchmark.Result], _ benchmark: Benchmark, _ loaded: LoadedEngine
     ) {
         var table = TextTable(
             ["phase", "threads", "batch", "tokens/s", "min", "max", "first token", "probe GB/s", "of probe"],
@@ -83,10 +86,30 @@ struct Bench: AsyncParsableCommand {
         StandardOutput.write(table.text)
         StandardOutput.print(
             """
-            \(engine.instructionSet) · loaded in \((loadSeconds * 1000).rounded(to: 1)) ms · \(engine.weightSummary)\
+            \(loaded.instructionSet) · loaded in \((loaded.seconds * 1000).rounded(to: 1)) ms · \(loaded.weightSummary)\
             \(ProcessMemory.peakResidentBytes().map { " · peak memory \(Bytes.text($0))" } ?? "") · \
             medians of \(runs) runs, \(benchmark.promptTokens) prompt and \(benchmark.newTokens) new tokens
             """)
+    }
+}
+
+/// What is told of the engine that was loaded to time it. It ends before others are measured, so that no memory counts
+/// twice.
+private struct LoadedEngine {
+    let instructionSet: InstructionSet
+    let threads: Int
+    let kernelNames: [(family: String, name: String)]
+    let residentWeightBytes: Int
+    let weightSummary: String
+    let seconds: Double
+
+    init(_ engine: Engine, seconds: Double) {
+        self.seconds = seconds
+        instructionSet = engine.instructionSet
+        threads = engine.threads.count
+        kernelNames = engine.kernelNames
+        residentWeightBytes = engine.residentWeightBytes
+        weightSummary = engine.weightSummary
     }
 }
 
