@@ -19,7 +19,8 @@ let package = Package(
         .executable(name: "lathe", targets: ["LatheCommand"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
         .target(
@@ -34,7 +35,10 @@ let package = Package(
             name: "Lathe", dependencies: ["LatheFormat", "CKernels"],
             path: "Sources/Runtime/Execute", swiftSettings: strict),
         .target(
-            name: "LatheWorkbench", dependencies: ["Lathe", "LatheCompiler", "LatheFormat"],
+            name: "LatheWorkbench",
+            dependencies: [
+                "Lathe", "LatheCompiler", "LatheFormat", .product(name: "Yams", package: "Yams"),
+            ],
             path: "Sources/Tools/Workbench", swiftSettings: strict),
         .executableTarget(
             name: "LatheCommand",

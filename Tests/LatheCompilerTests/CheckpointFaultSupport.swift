@@ -18,6 +18,9 @@ final class BentCheckpoint {
 
     func file(_ name: String) -> String { "\(path)/\(name)" }
 
+    /// What is in the folder.
+    func names() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: path).sorted() }
+
     func write(_ text: String, to name: String) throws {
         try Data(text.utf8).write(to: URL(filePath: file(name)))
     }
@@ -63,12 +66,11 @@ final class BentCheckpoint {
     /// The error of converting to a file; nothing may stand at the output, nor beside it.
     func failure(_ weights: WeightFormats = .int8, at location: SourceLocation = #_sourceLocation) throws -> LatheError
     {
-        let names = try FileManager.default.contentsOfDirectory(atPath: path).sorted()
+        let names = try names()
         let error = try #require(throws: LatheError.self, sourceLocation: location) {
             try Compiler(weights: weights).compile(checkpoint: path, output: file("out.lathe"))
         }
-        #expect(
-            try FileManager.default.contentsOfDirectory(atPath: path).sorted() == names, sourceLocation: location)
+        #expect(try self.names() == names, sourceLocation: location)
         #expect(error.message.hasSuffix("."), "\(error.message)", sourceLocation: location)
         return error
     }

@@ -129,6 +129,40 @@ import Testing
         #expect(file.headerByteCount == 4096)
     }
 
+    /// Tensors whose sizes are known late: room for the header is reserved, and what it does not need is spaces.
+    @Test(arguments: [4096, 8192, 40960])
+    func declarationsMayComeOneByOne(room: Int) throws {
+        let early = try LatheFile.open(mapped: try memoryFile(declarations))
+        func late() throws -> MappedFile {
+            let writer = try LatheFileWriter(.memory(name: "late"), headerByteCount: room)
+            #expect(writer.byteCount == room)
+            for declaration in declarations {
+                writer.declare([declaration])
+                try writer.write(ByteView(copying: data(declaration.byteCount)))
+            }
+            return try #require(try writer.finish(metadata: [("lathe.graph", "{\"nodes\":[]}")]))
+        }
+        let file = try late()
+        #expect(file.view.hasSameBytes(as: try late().view))
+        let opened = try LatheFile.open(mapped: file)
+        #expect(opened.headerByteCount == room)
+        func written(_ file: LatheFile) -> [String: String] {
+            file.metadata.filter { $0.key != "lathe.header_checksum" }
+        }
+        #expect(written(opened) == written(early))
+        #expect(opened.tensors.map(\.name) == early.tensors.map(\.name))
+        #expect(opened.tensors.map(\.shape) == early.tensors.map(\.shape))
+        for tensor in opened.tensors {
+            #expect(try opened.bytes(of: tensor.name).hasSameBytes(as: early.bytes(of: tensor.name)))
+        }
+        // A room that is just enough gives the file that is declared beforehand.
+        let whole = try memoryFile(declarations)
+        #expect(file.view.hasSameBytes(as: whole.view) == (room == early.headerByteCount))
+        #expect(
+            LatheFileWriter.headerByteCount(metadata: [("lathe.graph", "{\"nodes\":[]}")], tensors: declarations)
+                == early.headerByteCount)
+    }
+
     @Test func longHeadersTakeMorePages() throws {
         let file = try LatheFile.open(
             mapped: try memoryFile(declarations, metadata: [("lathe.graph", String(repeating: "\"", count: 10_000))]))

@@ -12,6 +12,7 @@ package struct Divergence: Sendable {
     package let agrees: Bool
     /// −log p(token) and p(token) of the token that the text has.
     package let referenceLoss: Double
+    package let modelLoss: Double
     package let referenceProbability: Double
     package let modelProbability: Double
 
@@ -30,7 +31,8 @@ package struct Divergence: Sendable {
         let whole = reference.count / Self.piece * Self.piece
         for start in stride(from: 0, to: whole, by: Self.piece) {
             sums.add(
-                reference.extracting(start..<start + Self.piece), model.extracting(start..<start + Self.piece), greatest)
+                reference.extracting(start..<start + Self.piece), model.extracting(start..<start + Self.piece), greatest
+            )
         }
         for index in whole..<reference.count {
             let a = Double(reference[index]) - greatest.reference
@@ -43,6 +45,7 @@ package struct Divergence: Sendable {
         nats = max(0, sums.cross / sums.reference + log(sums.model) - log(sums.reference))
         agrees = likeliest.reference == likeliest.model
         referenceLoss = log(sums.reference) - (Double(reference[token]) - greatest.reference)
+        modelLoss = log(sums.model) - (Double(model[token]) - greatest.model)
         referenceProbability = Self.exponential(Double(reference[token]) - greatest.reference) / sums.reference
         modelProbability = Self.exponential(Double(model[token]) - greatest.model) / sums.model
     }
@@ -112,7 +115,8 @@ package struct Divergence: Sendable {
         sum = sum * r + 0.5
         sum = sum * r + 1
         sum = sum * r + 1
-        let exponent = UInt64(truncatingIfNeeded: Int64(bitPattern: shifted.bitPattern) &- 0x4338_0000_0000_0000 &+ 1023)
+        let exponent = UInt64(
+            truncatingIfNeeded: Int64(bitPattern: shifted.bitPattern) &- 0x4338_0000_0000_0000 &+ 1023)
         return sum * Double(bitPattern: exponent << 52)
     }
 }

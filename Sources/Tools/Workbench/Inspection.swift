@@ -14,6 +14,20 @@ public struct Inspection {
         public let bytes: Int
     }
 
+    /// A parameter of a `.lathe` file, whatever tensors hold it.
+    public struct Weight: Sendable {
+        public let name: String
+        /// The true shape.
+        public let shape: [Int]
+        /// As an override would ask for it: `int4:g64:sparse`.
+        public let format: String
+        /// Of all its tensors.
+        public let bytes: Int
+        /// What the recipe says of matrices: the fraction of zeros, and ‖w − ŵ‖ / ‖w‖.
+        public let sparsity: Double?
+        public let relativeError: Double?
+    }
+
     public let kind: Kind
     /// The model's configuration: of a checkpoint, config.json as it stands. Null for a safetensors file.
     package let configuration: JSON
@@ -21,7 +35,10 @@ public struct Inspection {
     package let recipe: JSON
     /// Of a `.lathe` file, what is computed, else null.
     package let graph: JSON
+    /// As they lie in the file, padded.
     public let tensors: [Tensor]
+    /// Of a `.lathe` file, else empty.
+    public let weights: [Weight]
     public let fileBytes: Int
     /// Of a `.lathe` file: how often each operation stands in the entry point `decode`.
     public let operations: [(count: Int, name: String)]
@@ -34,7 +51,7 @@ public struct Inspection {
             (recipe, graph) = (.null, .null)
             tensors = checkpoint.weights.files.flatMap { $0.tensors.map(Tensor.init) }
             fileBytes = checkpoint.weights.files.reduce(0) { $0 + $1.fileByteCount }
-            operations = []
+            (operations, weights) = ([], [])
             return
         }
         let file = try SafetensorsFile.open(path: path)
@@ -43,7 +60,7 @@ public struct Inspection {
         guard file.metadata["lathe.version"] != nil else {
             kind = .safetensors
             (configuration, recipe, graph) = (.null, .null, .null)
-            operations = []
+            (operations, weights) = ([], [])
             return
         }
         let model = try ModelFile.open(path: path, verify: false)
@@ -52,6 +69,7 @@ public struct Inspection {
         recipe = model.recipe
         graph = model.graph.json
         operations = Self.count(model.graph)
+        weights = try Self.weights(of: model)
     }
 
     package var json: JSON {
@@ -68,6 +86,24 @@ public struct Inspection {
             // The graph's parameters give the true shapes; the tensors are padded and in panels.
             "graph": graph,
         ]
+    }
+
+    private static func weights(of model: ModelFile) throws(LatheError) -> [Weight] {
+        let place = "\(model.path), recipe"
+        var outcomes: [String: JSONObject] = [:]
+        for item in try model.recipe.object(at: place).arrayIfPresent("tensors", in: place) ?? [] {
+            let item = try item.object(at: place)
+            outcomes[try item.string("name", in: place)] = item
+        }
+        return try model.graph.parameters.map { (parameter) throws(LatheError) in
+            let outcome = outcomes[parameter.name]
+            var bytes = 0
+            for part in parameter.parts { bytes += try model.container.tensor(part.name).byteCount }
+            return Weight(
+                name: parameter.name, shape: parameter.shape, format: parameter.encoding.formatName, bytes: bytes,
+                sparsity: try outcome?.doubleIfPresent("sparsity", in: place),
+                relativeError: try outcome?.doubleIfPresent("relative_error", in: place))
+        }
     }
 
     private static func count(_ graph: Graph) -> [(Int, String)] {

@@ -1,4 +1,4 @@
-import LatheFormat
+package import LatheFormat
 
 /// What a recipe means for one model: a format without open questions for each of its matrices.
 struct RecipePlan {
@@ -48,12 +48,12 @@ extension TensorFormat {
 }
 
 extension WeightEncoding {
-    /// The format's name for people: `int8`, `int4:g64:sparse`, `f32`.
-    var formatName: String {
+    /// The encoding as an override would ask for it: `int8`, `int4:g64:sparse`, `f32`.
+    package var formatName: String {
         guard let quantized else { return WeightFormats.float32.description }
-        let sparse: SparseStorage? = quantized.packedByteCount == nil ? nil : .on
-        let format = TensorFormat(
-            quantized.groupSize == nil ? .int8 : .int4, groupSize: quantized.groupSize, sparse: sparse)
-        return format.description
+        return TensorFormat(
+            quantized.groupSize == nil ? .int8 : .int4, groupSize: quantized.groupSize,
+            sparse: quantized.packedByteCount == nil ? nil : .on
+        ).description
     }
 }

@@ -279,16 +279,6 @@ enum Packing {
         unsafe bytes.withUnsafeBytes { unsafe lathe_sha256_blocks(&state, $0.baseAddress, $0.count / 64) }
     }
 
-    // MARK: Processor
-
-    /// What OpenBLAS calls its kernels for this processor's features; nil: let it find out.
-    static var kernelsOfOpenBLAS: String? {
-        let features = lathe_cpu_features()
-        func has(_ feature: some BinaryInteger) -> Bool { features & UInt32(feature) != 0 }
-        if has(LATHE_CPU_AVX512) { return "SkylakeX" }
-        return has(LATHE_CPU_AVX2) ? "Haswell" : nil
-    }
-
     // MARK: Threads
 
     /// Calls `body` once for each index below `count`, spread over at most `threads` threads; returns when all are done.

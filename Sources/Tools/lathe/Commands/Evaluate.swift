@@ -22,7 +22,8 @@ struct Evaluate: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Tokens that the model sees at once. (default: its context)", valueName: "w"))
     var window: Int?
     @Option(
-        help: ArgumentHelp("Tokens from one window's start to the next one's. (default: half a window)", valueName: "s"))
+        help: ArgumentHelp("Tokens from one window's start to the next one's. (default: half a window)", valueName: "s")
+    )
     var stride: Int?
     @Flag(help: "Print one JSON object.")
     var json = false
@@ -37,7 +38,8 @@ struct Evaluate: AsyncParsableCommand {
         guard let tokenizer = model.tokenizer else {
             throw LatheError(
                 .missing,
-                "\(self.model.model) has no tokenizer, so it reads no text: put tokenizer.json into its checkpoint folder.")
+                "\(self.model.model) has no tokenizer, so it reads no text: put tokenizer.json into its checkpoint folder."
+            )
         }
         let text = try EvaluationText(try readFile(text), tokenizer: tokenizer, source: text)
         let reference = try reference.map { path throws(LatheError) in

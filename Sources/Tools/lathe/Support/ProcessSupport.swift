@@ -38,7 +38,7 @@ enum StandardInput {
     /// Far above any text that a model could read; an endless stream ends in an error.
     private static let maximumByteCount = 1 << 30
 
-    private static func readStream(_ descriptor: Int32, name: String) throws(LatheError) -> [UInt8] {
+    static func readStream(_ descriptor: Int32, name: String) throws(LatheError) -> [UInt8] {
         var result: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while true {
@@ -122,4 +122,72 @@ enum Interruption {
     }
 
     static func exitProcess(_ code: Int32) -> Never { exit(code) }
+}
+
+/// This program once more, as a process of its own.
+enum ChildProcess {
+    /// Runs `lathe` with `arguments` and waits for it.
+    ///
+    /// - Returns: what it wrote to standard output.
+    /// - Throws: with its last line on standard error, where it did not end with 0; `budget` where it ended with 2.
+    static func run(_ arguments: [String]) throws(LatheError) -> [UInt8] {
+        let output = try makePipe()
+        let errors = try makePipe()
+        var process = pid_t()
+        let failure = spawn(&process, arguments, output: output.write, errors: errors.write)
+        close(output.write)
+        close(errors.write)
+        defer {
+            close(output.read)
+            close(errors.read)
+        }
+        guard failure == 0 else {
+            throw LatheError(.io, "The process that measures could not be started: \(systemMessage(failure)).")
+        }
+        // One after the other: what a command writes to standard error fits the pipe.
+        let text = try StandardInput.readStream(output.read, name: "The output of lathe \(arguments[0])")
+        let complaint = try StandardInput.readStream(errors.read, name: "The errors of lathe \(arguments[0])")
+        var status: Int32 = 0
+        while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
+        if status == 0 { return text }
+        let signal = status & 0x7F
+        let code = status >> 8 & 0xFF
+        let lines = String(decoding: complaint, as: UTF8.self).split(separator: "\n")
+        let reason = lines.last.map { $0.hasPrefix("lathe: ") ? String($0.dropFirst(7)) : String($0) }
+        throw LatheError(
+            signal == 0 && code == 2 ? .budget : .io,
+            signal != 0
+                ? "lathe \(arguments[0]) was ended by signal \(signal); the machine may have run out of memory."
+                : reason ?? "lathe \(arguments[0]) ended with \(code).")
+    }
+
+    private static func makePipe() throws(LatheError) -> (read: Int32, write: Int32) {
+        var ends: [Int32] = [0, 0]
+        guard unsafe pipe(&ends) == 0 else {
+            throw LatheError(.io, "No pipe to another process could be made: \(systemMessage(errno)).")
+        }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        return (ends[0], ends[1])
+    }
+
+    /// - Returns: 0, or the system's error.
+    private static func spawn(
+        _ process: inout pid_t, _ arguments: [String], output: Int32, errors: Int32
+    ) -> Int32 {
+        #if canImport(Glibc)
+            var actions = unsafe posix_spawn_file_actions_t()
+            let program = "/proc/self/exe"
+        #else
+            var actions: posix_spawn_file_actions_t?
+            let program = CommandLine.arguments[0]
+        #endif
+        unsafe posix_spawn_file_actions_init(&actions)
+        defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }
+        unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        unsafe posix_spawn_file_actions_adddup2(&actions, output, 1)
+        unsafe posix_spawn_file_actions_adddup2(&actions, errors, 2)
+        var words = unsafe (["lathe"] + arguments).map { unsafe strdup($0) } + [nil]
+        defer { for index in unsafe words.indices { unsafe free(words[index]) } }
+        return unsafe posix_spawn(&process, program, &actions, nil, &words, environ)
+    }
 }

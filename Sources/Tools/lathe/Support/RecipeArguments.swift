@@ -29,7 +29,9 @@ struct RecipeArguments: ParsableArguments {
                 + "decides.", valueName: "pattern=format"))
     var overrides: [String] = []
 
-    @Option(help: ArgumentHelp("Bits of the numbers that the head multiplies by: 8 or 16.", valueName: "bits"))
+    @Option(
+        help: ArgumentHelp(
+            "Bits to which a quantized head's inputs are rounded: 8 or 16. (default: 16)", valueName: "bits"))
     var headActivations: Int?
 
     @Option(
