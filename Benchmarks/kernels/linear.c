@@ -23,7 +23,8 @@ static const size_t row_counts[] = {1, 4, 8, 16, 512};
 
 // What every kernel needs, large enough for every shape.
 typedef struct {
-  char *weights;
+  char *weights, *dense;  // dense: one matrix before it is packed
+  uint32_t *starts;
   int8_t *multipliers, *scratch;
   void *activations;
   float *scales, *output;
@@ -39,6 +40,10 @@ typedef struct {
   size_t group_size;
   lathe_linear_qd8_choice int8;
   const lathe_linear_f32_kernel *float32;
+  // Sparse formats: non-zeros of 64, by chance or as many in every vector; and how the matrix at hand was packed.
+  unsigned kept;
+  bool balanced;
+  size_t packed_bytes;
 } kernel;
 
 static volatile uint64_t sink;  // what nobody reads, a compiler may leave out
@@ -49,8 +54,11 @@ static double seconds(void) {
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-// Bytes of a matrix's weights, and of the multipliers beside them.
+static size_t mask_bytes(shape s) { return s.columns / 16 * (s.depth / 4) * sizeof(uint64_t); }
+
+// Bytes of a matrix's weights, masks included, and of the multipliers beside them.
 static size_t value_bytes(const kernel *k, shape s) {
+  if (k->kept > 0) return k->packed_bytes + mask_bytes(s);
   if (k->float32) return lathe_f32_bytes(s.columns, s.depth);
   return k->format == LATHE_QC4W ? lathe_qc4w_bytes(s.columns, s.depth) : lathe_qc8w_bytes(s.columns, s.depth);
 }
@@ -66,7 +74,8 @@ static void run(const kernel *k, const data *d, size_t i, shape s, size_t rows) 
     lathe_weights matrix = {
         .format = k->format, .columns = s.columns, .depth = s.depth, .values = values, .scales = d->scales,
         .column_sums = d->column_sums, .multipliers = d->multipliers + i * multiplier_bytes(k, s),
-        .group_size = k->group_size};
+        .group_size = k->group_size, .masks = (const uint64_t *)((const char *)values + k->packed_bytes),
+        .starts = d->starts};
     lathe_linear_qd8 operation = {
         .rows = rows, .activations = d->activations, .activation_stride_bytes = s.depth * element,
         .quantization = d->quantization, .weights = &matrix, .bias = d->scales, .output = d->output,
@@ -85,6 +94,43 @@ static void probe(const kernel *k, const data *d, size_t i, shape s) {
   const size_t bytes = value_bytes(k, s), beside = multiplier_bytes(k, s);
   sink += lathe_read_probe(d->weights + i * bytes, bytes, true, lathe_cpu_features());
   if (beside > 0) sink += lathe_read_probe(d->multipliers + i * beside, beside, true, lathe_cpu_features());
+}
+
+// Selects `kept` of 64: each by its own chance, or exactly so many.
+static uint64_t random_mask(unsigned kept, bool balanced) {
+  static uint64_t state = 1;
+  uint64_t mask = 0;
+  unsigned left = kept;
+  for (unsigned place = 0; place < 64; place++) {
+    state = state * 6364136223846793005 + 1442695040888963407;
+    const unsigned chance = (unsigned)(state >> 40), of = balanced ? 64 - place : 64;
+    if (chance % of < (balanced ? left : kept)) {
+      mask |= (uint64_t)1 << place;
+      left--;
+    }
+  }
+  return mask;
+}
+
+// Fills the memory with copies of one sparse matrix. Its values say nothing about speed, so that all are 1 (int4) or 17.
+static void make_sparse(kernel *k, const data *d, shape s) {
+  const bool nibbles = k->format == LATHE_QC4W_SPARSE;
+  const size_t vectors = s.columns / 16 * (s.depth / 4);
+  memset(d->dense, 0, lathe_qc8w_bytes(s.columns, s.depth));
+  for (size_t v = 0; v < vectors; v++) {
+    const uint64_t mask = random_mask(k->kept, k->balanced);
+    for (size_t place = 0; place < 64; place++) {
+      if (!(mask >> place & 1)) continue;
+      d->dense[(nibbles ? v / 2 : v) * 64 + place] |= nibbles ? 1 << v % 2 * 4 : 17;
+    }
+  }
+  const size_t bytes = lathe_sparse_bytes(k->format, d->dense, s.columns, s.depth);
+  k->packed_bytes = lathe_round_up(bytes + 64, 64);
+  memset(d->weights + bytes, 0, k->packed_bytes - bytes);
+  lathe_pack_sparse(
+      k->format, d->dense, s.columns, s.depth, 0, d->weights, (uint64_t *)(d->weights + k->packed_bytes), d->starts);
+  const size_t all = value_bytes(k, s);
+  for (size_t i = 1; i < WEIGHT_BYTES / all; i++) memcpy(d->weights + i * all, d->weights, all);
 }
 
 static int ascending(const void *a, const void *b) {
@@ -126,13 +172,15 @@ static bool is_wanted(const char *wanted, const char *name) {
 }
 
 static void time_shapes(kernel k, const data *d) {
+  if (k.features == 0 && k.kept > 0) return;  // as slow as can be
   if ((k.features & ~lathe_cpu_features()) != 0) return;
   if (!is_wanted(wanted_family, k.family) || !is_wanted(wanted_kernel, k.name)) return;
   const bool slow = k.features == 0;  // the definitions are not for speed
   const bool any = !wanted_rows || strcmp(wanted_rows, "-") == 0;
-  for (size_t r = 0; r < (slow || !any ? 1 : sizeof row_counts / sizeof row_counts[0]); r++) {
-    const size_t rows = any ? row_counts[r] : strtoul(wanted_rows, NULL, 10);
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+  for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+    if (k.kept > 0) make_sparse(&k, d, shapes[i]);
+    for (size_t r = 0; r < (slow || !any ? 1 : sizeof row_counts / sizeof row_counts[0]); r++) {
+      const size_t rows = any ? row_counts[r] : strtoul(wanted_rows, NULL, 10);
       if (rows >= MANY_ROWS && shapes[i].columns > 10000) continue;  // prefill needs one row of logits
       time_kernel(&k, d, shapes[i], rows);
     }
@@ -140,21 +188,29 @@ static void time_shapes(kernel k, const data *d) {
 }
 
 // Every kernel that reads a format in place, and the best of int8 after every expansion that is worth timing.
-static void time_format(const char *family, lathe_weight_format format, size_t group_size, const data *d) {
+static void time_format(kernel k, const data *d) {
   size_t count;
   const lathe_linear_qd8_kernel *kernels = lathe_linear_qd8_kernels(&count);
   for (size_t i = 0; i < count; i++) {
-    if (kernels[i].format != format) continue;
-    time_shapes(
-        (kernel){family, kernels[i].name, kernels[i].features, format, group_size, {&kernels[i], NULL}, NULL}, d);
+    if (kernels[i].format != k.format) continue;
+    k.name = kernels[i].name;
+    k.features = kernels[i].features;
+    k.int8 = (lathe_linear_qd8_choice){&kernels[i], NULL};
+    time_shapes(k, d);
   }
-  if (format == LATHE_QC8W) return;
+  if (k.format == LATHE_QC8W) return;
   for (size_t i = 0; i < count; i++) {
-    const lathe_expand_kernel *expand = lathe_expand_select(format, kernels[i].features);
+    // Sparse weights are expanded by an instruction set that no kernel of dense ones needs.
+    const uint32_t beside = kernels[i].features & LATHE_CPU_AVX512VNNI ? LATHE_CPU_AVX512VBMI2 : 0;
+    const lathe_expand_kernel *expand = lathe_expand_select(k.format, kernels[i].features | beside);
+    if (expand->features == 0) continue;
     if (kernels[i].format != LATHE_QC8W || kernels[i].features == 0) continue;
     char name[64];
     snprintf(name, sizeof name, "expand+%s", kernels[i].name);
-    time_shapes((kernel){family, name, kernels[i].features, format, group_size, {&kernels[i], expand}, NULL}, d);
+    k.name = name;
+    k.features = kernels[i].features | expand->features;
+    k.int8 = (lathe_linear_qd8_choice){&kernels[i], expand};
+    time_shapes(k, d);
   }
 }
 
@@ -165,12 +221,15 @@ int main(int count, char **arguments) {
   wanted_rows = count > 3 ? arguments[3] : NULL;
   d.weights = aligned_alloc(64, WEIGHT_BYTES);
   d.multipliers = aligned_alloc(64, WEIGHT_BYTES / 16);  // those of groups of 32 nibbles
+  d.dense = aligned_alloc(64, lathe_qc8w_bytes(MAXIMUM_COLUMNS, 768));
+  d.starts = aligned_alloc(64, lathe_round_up(MAXIMUM_COLUMNS / 16 * sizeof(uint32_t), 64));
   d.scratch = aligned_alloc(64, lathe_linear_qd8_scratch_bytes(LATHE_QC4W, MAXIMUM_DEPTH));
   d.activations = aligned_alloc(64, MAXIMUM_ROWS * MAXIMUM_DEPTH * sizeof(float));
   d.scales = aligned_alloc(64, MAXIMUM_COLUMNS * sizeof(float));
   d.column_sums = aligned_alloc(64, MAXIMUM_COLUMNS * sizeof(int32_t));
   d.output = aligned_alloc(64, (size_t)MAXIMUM_ROWS * MAXIMUM_COLUMNS * sizeof(float));
-  if (!d.weights || !d.multipliers || !d.scratch || !d.activations || !d.scales || !d.column_sums || !d.output) return 1;
+  if (!d.weights || !d.dense || !d.starts || !d.multipliers || !d.scratch) return 1;
+  if (!d.activations || !d.scales || !d.column_sums || !d.output) return 1;
   // As bytes, words and floats alike these are small ordinary numbers, and every page is its own.
   memset(d.weights, 0x3c, WEIGHT_BYTES);
   memset(d.multipliers, 7, WEIGHT_BYTES / 16);
@@ -179,15 +238,26 @@ int main(int count, char **arguments) {
   memset(d.column_sums, 0, MAXIMUM_COLUMNS * sizeof(int32_t));
   for (size_t i = 0; i < MAXIMUM_ROWS; i++) d.quantization[i] = (lathe_row_quantization){0.01f, 128};
 
-  time_format("linear_qd8_qc8w", LATHE_QC8W, 0, &d);
-  time_format("linear_qd8_qc4w_g32", LATHE_QC4W, 32, &d);
-  time_format("linear_qd8_qc4w_g64", LATHE_QC4W, 64, &d);
-  time_format("linear_qd8_qc4w_g128", LATHE_QC4W, 128, &d);
+  time_format((kernel){.family = "linear_qd8_qc8w", .format = LATHE_QC8W}, &d);
+  time_format((kernel){.family = "linear_qd8_qc4w_g32", .format = LATHE_QC4W, .group_size = 32}, &d);
+  time_format((kernel){.family = "linear_qd8_qc4w_g64", .format = LATHE_QC4W, .group_size = 64}, &d);
+  time_format((kernel){.family = "linear_qd8_qc4w_g128", .format = LATHE_QC4W, .group_size = 128}, &d);
   size_t kernels;
   const lathe_linear_f32_kernel *float32 = lathe_linear_f32_kernels(&kernels);
   for (size_t i = 0; i < kernels; i++) {
     time_shapes(
-        (kernel){"linear_f32", float32[i].name, float32[i].features, LATHE_QC8W, 0, {NULL, NULL}, &float32[i]}, &d);
+        (kernel){.family = "linear_f32", .name = float32[i].name, .features = float32[i].features,
+                 .float32 = &float32[i]},
+        &d);
   }
+  // Last, since these change the weights.
+  time_format((kernel){.family = "qc8w_sparse_50%", .format = LATHE_QC8W_SPARSE, .kept = 32}, &d);
+  time_format((kernel){.family = "qc8w_sparse_70%", .format = LATHE_QC8W_SPARSE, .kept = 19}, &d);
+  time_format((kernel){.family = "qc8w_sparse_90%", .format = LATHE_QC8W_SPARSE, .kept = 6}, &d);
+  kernel int4 = {.family = "qc4w_sparse_50%", .format = LATHE_QC4W_SPARSE, .group_size = 64, .kept = 32};
+  time_format(int4, &d);
+  int4.family = "qc4w_balanced_50%";
+  int4.balanced = true;
+  time_format(int4, &d);
   return 0;
 }
