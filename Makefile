@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 THREADS ?= 1,2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint format bench bench-kernels fuzz clean
+.PHONY: help setup build demo test lint format bench bench-formats bench-kernels quality fuzz clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,12 @@ bench: build ## measure on random weights of GPT-2 small: THREADS=1,2
 	@test -f $(WORK)/gpt2/model.safetensors || $(BIN)/lathe synthesize gpt2 --dtype f16 -o $(WORK)/gpt2
 	@$(BIN)/lathe quantize $(WORK)/gpt2 -o $(WORK)/gpt2.lathe | tail -n 1
 	@$(BIN)/lathe bench --model $(WORK)/gpt2.lathe --threads $(THREADS)
+
+bench-formats: build ## time dense, int4 and sparse weights of GPT-2 small beside each other: THREADS=1,2
+	@python3 Benchmarks/formats.py --lathe $(BIN)/lathe --work $(WORK) --threads $(THREADS)
+
+quality: build ## measure what every recipe costs the bundled model; writes docs/quality.md and docs/quality.svg
+	@scripts/quality.sh $(BIN)/lathe .build/quality
 
 bench-kernels: ## time each linear kernel that this machine runs
 	@mkdir -p $(WORK)

@@ -4,8 +4,10 @@ public import LatheFormat
 
 /// Reads the text that calibrated steps run.
 public enum CalibrationLoading {
-    /// How many windows are taken by default, each of the model's whole context.
+    /// How many windows conversions take by default, each of the model's whole context.
     public static let defaultWindows = 64
+    /// What pruning takes by default: memory and time grow with the tokens, while the norms of inputs hardly change.
+    public static let defaultPruningTokens = 16_384
 
     /// Windows of token ids, spread evenly over the text at `text`, and what the recipe says of them.
     ///
@@ -15,12 +17,26 @@ public enum CalibrationLoading {
     package static func load(
         checkpoint: String, text: String, windows: Int = defaultWindows, length: Int? = nil
     ) throws(LatheError) -> (windows: [[Int32]], description: Recipe.Calibration) {
-        let context = try Checkpoint(path: checkpoint).modelConfiguration().contextLength
-        let length = length ?? context
+        let length = try length ?? Checkpoint(path: checkpoint).modelConfiguration().contextLength
         let bytes = try Files.read(text)
         let tokens = try ModelLoading.loadTokenizer(path: checkpoint).encode(bytes: bytes.array())
         let windows = try CalibrationText.windows(tokens: tokens, length: length, count: windows, source: text)
         return (windows, Recipe.Calibration(text: bytes, windows: windows.count, length: length))
+    }
+
+    /// The same for pruning: windows of the checkpoint's context, at least one and at most `tokens` in all.
+    ///
+    /// - Parameter name: the text's path, for messages.
+    public static func windows(
+        checkpoint: String, text: [UInt8], name: String, tokens: Int = defaultPruningTokens
+    ) throws(LatheError) -> [[Int32]] {
+        guard tokens > 0 else {
+            throw LatheError(.invalidRequest, "Calibration takes at least one token, not \(tokens).")
+        }
+        let length = try Checkpoint(path: checkpoint).modelConfiguration().contextLength
+        return try CalibrationText.windows(
+            tokens: try ModelLoading.loadTokenizer(path: checkpoint).encode(bytes: text), length: length,
+            count: max(1, tokens / length), source: name)
     }
 
     /// Gives `compiler` the text that its recipe's calibrated steps run.

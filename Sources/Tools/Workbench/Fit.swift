@@ -80,7 +80,7 @@ public struct Fit: Sendable {
         }
         let source = try Checkpoint(path: checkpoint, access: .read)
         try checkOutput(output, isNoneOf: source.inputPaths + [text] + (calibration.map { [$0] } ?? []))
-        let shape = try benchmarkShape(modelContext: try source.contextLength)
+        let shape = try benchmarkShape(modelContext: try source.modelConfiguration().contextLength)
         let folder = output + ".fitting"
         let workshop = try RecipeWorkshop(
             checkpoint: checkpoint, text: text, maximumTokens: maximumTokens, calibration: calibration,

@@ -62,10 +62,3 @@ public struct Pruner: Sendable {
         return report
     }
 }
-
-extension Checkpoint {
-    /// The most tokens that the model takes.
-    package var contextLength: Int {
-        get throws(LatheError) { try Architectures.define(self).configuration.contextLength }
-    }
-}

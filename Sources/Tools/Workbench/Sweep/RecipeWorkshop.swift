@@ -35,7 +35,7 @@ final class RecipeWorkshop {
             maximumTokens: maximumTokens)
         windows = try EvaluationWindows(
             length: nil, stride: nil,
-            contextLength: try Checkpoint(path: checkpoint, access: .read).contextLength)
+            contextLength: try Checkpoint(path: checkpoint, access: .read).modelConfiguration().contextLength)
         Self.remove(folder)
         try Files.createDirectory(folder)
     }
@@ -81,7 +81,7 @@ final class RecipeWorkshop {
         var windows: [[Int32]] = []
         if pruning.criterion == .wanda {
             let text = try calibrationText(recipe)
-            windows = try CalibrationWindows.load(
+            windows = try CalibrationLoading.windows(
                 checkpoint: checkpoint, text: try Files.read(text).array(), name: text)
         }
         _ = try Pruner(pruning).prune(

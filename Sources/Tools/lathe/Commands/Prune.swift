@@ -42,7 +42,7 @@ struct Prune: AsyncParsableCommand {
     var calibration: String?
     @Option(
         help: ArgumentHelp("Tokens of the text, at most, in windows of the context's length.", valueName: "n"))
-    var calibrationTokens: Int = CalibrationWindows.defaultTokens
+    var calibrationTokens: Int = CalibrationLoading.defaultPruningTokens
     @Option(help: ArgumentHelp("Leave the matrices of that name alone; may be repeated.", valueName: "pattern"))
     var exclude: [String] = []
     @Flag(help: "Prune embeddings and head too.")
@@ -78,7 +78,7 @@ struct Prune: AsyncParsableCommand {
         // Before a text is read and a model run for nothing.
         try pruner.check(checkpoint: checkpoint, output: output)
         let windows = try calibration.map { text throws(LatheError) in
-            try CalibrationWindows.load(
+            try CalibrationLoading.windows(
                 checkpoint: checkpoint, text: try readFile(text), name: text, tokens: calibrationTokens)
         }
         let report = try pruner.prune(
