@@ -22,6 +22,7 @@ arrows Sources/Runtime/Format
 arrows Sources/Runtime/Compile LatheFormat CKernels
 arrows Sources/Runtime/Execute LatheFormat CKernels
 arrows Sources/Tools/Workbench Lathe LatheCompiler LatheFormat
+arrows Sources/Tools/lathe-yaml LatheFormat
 arrows Sources/Tools/lathe Lathe LatheCompiler LatheFormat LatheWorkbench
 
 # The kernels include the C library, intrinsics and each other.

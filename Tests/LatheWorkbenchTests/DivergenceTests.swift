@@ -1,4 +1,5 @@
 import Foundation
+import LatheFormat
 import Testing
 
 @testable import LatheWorkbench
@@ -18,7 +19,7 @@ import Testing
     /// Against the definition, term by term; vocabularies below, at and above the size of a piece.
     @Test(arguments: [1, 2, 63, 64, 65, 500], [1e-4, 0.1, 8])
     func definition(count: Int, scale: Double) {
-        var random = SystemRandomNumberGenerator()
+        var random = SplitMix64(seed: UInt64(count))
         let reference = (0..<count).map { _ in Float.random(in: -12...12, using: &random) }
         let model = reference.map { $0 + Float(scale) * Float.random(in: -1...1, using: &random) }
         let token = Int.random(in: 0..<count)

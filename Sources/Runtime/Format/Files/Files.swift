@@ -47,6 +47,11 @@ package enum Files {
     /// Removes the folder at `path` with the files in it. One that holds folders keeps them.
     package static func removeFolder(_ path: String) {
         for name in (try? names(in: path)) ?? [] { remove("\(path)/\(name)") }
+        removeEmptyFolder(path)
+    }
+
+    /// Removes the folder at `path` unless something is in it.
+    package static func removeEmptyFolder(_ path: String) {
         let (folder, name) = split(path)
         (try? FileDescriptor.open(directory: folder))?.removeDirectory(name)
     }

@@ -42,9 +42,11 @@ final class RecipeWorkshop {
 
     deinit { Self.remove(folder) }
 
+    /// What a workshop makes and nothing else: should a folder of this name be someone's, it stays.
     private static func remove(_ folder: String) {
         Files.removeFolder("\(folder)/pruned")
-        Files.removeFolder(folder)
+        for name in ["candidate.lathe", "best.lathe"] { Files.remove("\(folder)/\(name)") }
+        Files.removeEmptyFolder(folder)
     }
 
     /// A recipe's `.lathe` file, until the next one is made.
