@@ -4,23 +4,27 @@ public import LatheFormat
 
 /// Reads the text that calibrated steps run.
 public enum CalibrationLoading {
-    /// How many windows conversions take by default, each of the model's whole context.
-    public static let defaultWindows = 64
+    /// How many windows of the model's whole context conversions take by default: 64, fewer where they are long. 32768 tokens
+    /// are ten for each input of GPT-2's widest layer, and their values there take 400 MB.
+    package static func defaultWindows(length: Int) -> Int { min(64, max(1, 32768 / length)) }
     /// What pruning takes by default: memory and time grow with the tokens, while the norms of inputs hardly change.
     public static let defaultPruningTokens = 16_384
 
     /// Windows of token ids, spread evenly over the text at `text`, and what the recipe says of them.
     ///
-    /// - Parameter length: tokens of a window; nil: the checkpoint's context.
+    /// - Parameters:
+    ///   - windows: how many; nil: `defaultWindows`.
+    ///   - length: tokens of a window; nil: the checkpoint's context.
     /// - Throws: among others where the checkpoint has no tokenizer, and where the text is shorter than one window, with
     ///   both counts.
     package static func load(
-        checkpoint: String, text: String, windows: Int = defaultWindows, length: Int? = nil
+        checkpoint: String, text: String, windows: Int? = nil, length: Int? = nil
     ) throws(LatheError) -> (windows: [[Int32]], description: Recipe.Calibration) {
         let length = try length ?? Checkpoint(path: checkpoint).modelConfiguration().contextLength
         let bytes = try Files.read(text)
         let tokens = try ModelLoading.loadTokenizer(path: checkpoint).encode(bytes: bytes.array())
-        let windows = try CalibrationText.windows(tokens: tokens, length: length, count: windows, source: text)
+        let windows = try CalibrationText.windows(
+            tokens: tokens, length: length, count: windows ?? defaultWindows(length: length), source: text)
         return (windows, Recipe.Calibration(text: bytes, windows: windows.count, length: length))
     }
 

@@ -14,8 +14,6 @@ struct GPTQ: Sendable {
 
     /// k
     let inputs: Int
-    /// The order in which inputs are rounded.
-    let order: [Int]
     /// U [k, k], row-major, zeros below the diagonal.
     let factor: [Float]
     /// What an error of 1 in an input's weight costs when the rest has been corrected: 1/U(j,j)², [k].
@@ -26,15 +24,10 @@ struct GPTQ: Sendable {
     ///   - gram: XᵀX [k, k], symmetric. Inputs that are always 0 are allowed.
     ///   - damping: share of the diagonal's mean that is added to the diagonal; the paper's 1 %.
     /// - Returns: nil where H is not positive definite even so: its values are not finite.
-    init?(gram: [Double], damping: Double = 0.01, ordered: Bool = false, blas: BLAS) {
+    init?(gram: [Double], damping: Double = 0.01, blas: BLAS) {
         let k = Int(Double(gram.count).squareRoot())
         precondition(k > 0 && gram.count == k * k, "a square matrix")
         var matrix = gram
-        let order = ordered ? (0..<k).sorted { (gram[$0 * k + $0], $1) > (gram[$1 * k + $1], $0) } : Array(0..<k)
-        self.order = order
-        if ordered {
-            for i in 0..<k { for j in 0..<k { matrix[i * k + j] = gram[order[i] * k + order[j]] } }
-        }
         var mean = 0.0
         for j in 0..<k { mean += matrix[j * k + j] / Double(k) }
         // Of a layer that no input reaches, any answer is as good.
@@ -44,7 +37,7 @@ struct GPTQ: Sendable {
         inputs = k
         factor = matrix.map { Float($0) }
         guard factor.allSatisfy(\.isFinite) else { return nil }
-        costs = (0..<k).map { 1 / (matrix.diagonal($0, order: k) * matrix.diagonal($0, order: k)) }.map { Float($0) }
+        costs = (0..<k).map { Float(1 / (matrix[$0 * k + $0] * matrix[$0 * k + $0])) }
         self.blas = blas
     }
 
@@ -53,9 +46,7 @@ struct GPTQ: Sendable {
     /// its weights as corrected so far.
     ///
     /// The result does not depend on `threads`.
-    func quantize(
-        _ weights: FloatMatrix, grid: WeightGrid, multipliers: [Int8]? = nil, weighted: Bool = true, threads: Int
-    ) -> GridWeights {
+    func quantize(_ weights: FloatMatrix, grid: WeightGrid, threads: Int) -> GridWeights {
         precondition(weights.columns == inputs && grid.scales.count == weights.rows)
         let groups = grid.groups(inputs: inputs)
         // Of each output its k values, then its multipliers.
@@ -67,8 +58,7 @@ struct GPTQ: Sendable {
         forEachBlock(of: &packed, blocks, threads: threads) { index, output in
             let first = index * Self.blockRows
             var rows = RowBlock(
-                weights: weights, rows: first..<first + output.count / stride, grid: grid, stride: stride, order: order,
-                multipliers: multipliers, weighted: weighted)
+                weights: weights, rows: first..<first + output.count / stride, grid: grid, stride: stride)
             for start in Swift.stride(from: 0, to: inputs, by: Self.blockColumns) {
                 rows.round(from: start, factor: diagonal[start / Self.blockColumns], costs: costs, output: &output)
                 rows.correct(from: start, factor: factor, blas: blas)
@@ -106,30 +96,21 @@ struct GPTQ: Sendable {
         let inputs: Int
         let stride: Int
         let grid: WeightGrid
-        let order: [Int]
-        let multipliers: [Int8]?
-        let weighted: Bool
         let rows: Range<Int>
         /// [rows, k]
         var weights: [Float]
-        /// Which weights are pruned: those that were 0, [rows, k].
-        let isPruned: [Bool]
+        /// 0 for weights that are pruned, those that were 0, and else 1, [rows, k].
+        let isKept: [Float]
         /// What rounding left in the present block of inputs, over U(j,j), [rows, blockColumns].
         var errors: [Float]
 
-        init(
-            weights: FloatMatrix, rows: Range<Int>, grid: WeightGrid, stride: Int, order: [Int], multipliers: [Int8]?,
-            weighted: Bool
-        ) {
-            self.order = order
-            self.multipliers = multipliers
-            self.weighted = weighted
+        init(weights: FloatMatrix, rows: Range<Int>, grid: WeightGrid, stride: Int) {
             inputs = weights.columns
             self.stride = stride
             self.grid = grid
             self.rows = rows
-            self.weights = rows.flatMap { row in order.map { weights[row, $0] } }
-            isPruned = self.weights.map { $0 == 0 }
+            self.weights = Array(weights.elements[rows.lowerBound * inputs..<rows.upperBound * inputs])
+            isKept = self.weights.map { $0 == 0 ? 0 : 1 }
             errors = [Float](repeating: 0, count: rows.count * blockColumns)
         }
 
@@ -141,26 +122,21 @@ struct GPTQ: Sendable {
         ) {
             let columns = min(blockColumns, inputs - start)
             let factor = factor.span
-            let importance = (0..<Self.vectors).map {
-                weighted
-                    ? SIMD16<Float>.load(costs.span, from: start + $0 * 16, count: columns - $0 * 16)
-                    : .init(repeating: 1)
-            }
+            // Of one output: its weights, and what their errors cost, which is nothing for those that stay 0.
             var row = [SIMD16<Float>](repeating: .zero, count: Self.vectors)
-            for index in rows.indices.map({ $0 - rows.lowerBound }) {
+            var importance = row
+            for index in 0..<rows.count {
                 let scale = grid.scales[rows.lowerBound + index]
                 for vector in 0..<Self.vectors {
-                    row[vector] = .load(
-                        weights.span, from: index * inputs + start + vector * 16, count: columns - vector * 16)
+                    let (first, count) = (start + vector * 16, columns - vector * 16)
+                    row[vector] = .load(weights.span, from: index * inputs + first, count: count)
+                    importance[vector] =
+                        .load(costs.span, from: first, count: count)
+                        * .load(isKept.span, from: index * inputs + first, count: count)
                 }
                 var multiplier: Int8 = 1
                 for column in 0..<columns {
-                    if let groupSize = grid.groupSize, let multipliers {
-                        let groups = grid.groups(inputs: inputs)
-                        let group = order[start + column] / groupSize
-                        multiplier = multipliers[(rows.lowerBound + index) * groups + group]
-                        output[index * stride + inputs + group] = multiplier
-                    } else if let groupSize = grid.groupSize, column % groupSize == 0 {
+                    if let groupSize = grid.groupSize, column % groupSize == 0 {
                         let group = column / 16..<min((column + groupSize) / 16, Self.vectors)
                         multiplier =
                             Int4Multiplier.choose(
@@ -170,9 +146,9 @@ struct GPTQ: Sendable {
                     }
                     let weight = row[column / 16][column % 16]
                     let step = scale * Float(multiplier)
-                    let isPruned = isPruned[index * inputs + start + column]
-                    let value = isPruned ? 0 : grid.nearest(weight, step: step)
-                    output[index * stride + order[start + column]] = value
+                    let value =
+                        isKept[index * inputs + start + column] == 0 ? 0 : grid.nearest(weight, step: step)
+                    output[index * stride + start + column] = value
                     let error =
                         (weight - Float(value) * step) / factor[column * Self.vectors + column / 16][column % 16]
                     errors[index * blockColumns + column] = error
@@ -197,10 +173,6 @@ struct GPTQ: Sendable {
                 k: blockColumns, alpha: -1, beta: 1, into: &target, offset: end, stride: inputs)
         }
     }
-}
-
-extension [Double] {
-    fileprivate func diagonal(_ index: Int, order: Int) -> Double { self[index * order + index] }
 }
 
 extension SIMD16<Float> {
