@@ -20,7 +20,8 @@ public enum CalibrationLoading {
     package static func load(
         checkpoint: String, text: String, windows: Int? = nil, length: Int? = nil
     ) throws(LatheError) -> (windows: [[Int32]], description: Recipe.Calibration) {
-        let length = try length ?? Checkpoint(path: checkpoint).modelConfiguration().contextLength
+        let context = try Checkpoint(path: checkpoint).modelConfiguration().contextLength
+        let length = length ?? context
         let bytes = try Files.read(text)
         let tokens = try ModelLoading.loadTokenizer(path: checkpoint).encode(bytes: bytes.array())
         let windows = try CalibrationText.windows(

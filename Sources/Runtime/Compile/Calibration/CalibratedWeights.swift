@@ -22,7 +22,8 @@ struct CalibratedWeights: WeightProvider {
         let tables = definition.embeddingTables
         var current = ""
         var treated = CalibratedWeights()
-        _ = try reference.run(windows, progress: { progress($0, current) }) { layer throws(LatheError) in
+        func report(_ fraction: Double) { progress(fraction, current) }
+        _ = try reference.run(windows, progress: report) { layer throws(LatheError) in
             current = layer.weight.name
             // An embedding's rows are looked up too: what suits the product may not suit them.
             guard let format = formats[layer.weight.name], format.weights != .float32,
