@@ -235,7 +235,7 @@ struct BoundParameter {
     init(_ parameter: Parameter, in file: ModelFile, features: UInt32) throws(LatheError) {
         unsafe shape = parameter.shape
         unsafe encoding = parameter.encoding
-        let description = AlignedBuffer(byteCount: MemoryLayout<lathe_weights>.stride)
+        let description = AlignedBuffer(byteCount: unsafe MemoryLayout<lathe_weights>.stride)
         unsafe self.description = description
         var views: [ByteView] = []
         for part in parameter.parts { views.append(try file.bytes(of: part)) }
@@ -259,7 +259,7 @@ struct BoundParameter {
     }
 
     private static func address(_ view: ByteView) -> UnsafeRawPointer {
-        unsafe view.withUnsafeBytes { unsafe $0.baseAddress! }
+        unsafe view.withUnsafeBytes { $0.baseAddress! }
     }
 
     /// - Parameter views: of `Parameter.parts`, in their order.
