@@ -28,6 +28,15 @@ import Testing
 
     @Test(
         .enabled(
+            if: has(LATHE_CPU_AVX2, LATHE_CPU_AVX512, LATHE_CPU_AVX512VNNI, LATHE_CPU_AVX512VBMI2),
+            "no AVX-512-VBMI2 here: its kernels of sparse weights are not tested"))
+    func avx512vbmi2() {
+        let formats = LinearQD8Kernels.subjects.filter { $0.kernel == "avx512vbmi2" }.map(\.format)
+        #expect(Set(formats) == Set(LinearQD8Format.all.filter(\.isSparse)))
+    }
+
+    @Test(
+        .enabled(
             if: has(LATHE_CPU_AVX2, LATHE_CPU_AVX512, LATHE_CPU_AVX512VNNI, LATHE_CPU_AMX_INT8),
             "no AMX here: its int8 kernel is tested on emulated tiles only"))
     func amx() { #expect(LinearQD8Kernels.names.contains("amx")) }

@@ -2,39 +2,57 @@ import CKernels
 
 /// A weight format under test, and how weights of it are made: a new format is a case of `all` and of `encode`.
 struct LinearQD8Format: Hashable, Sendable, CustomStringConvertible {
-    enum Kind: String { case qc8w, qc4w }
+    enum Kind: String {
+        case qc8w, qc4w
+        case qc8wSparse = "qc8w_sparse"
+        case qc4wSparse = "qc4w_sparse"
+    }
 
     var kind: Kind
     var groupSize = 0
 
     static let qc8w = LinearQD8Format(kind: .qc8w)
-    static let all = [qc8w] + [32, 64, 128].map { LinearQD8Format(kind: .qc4w, groupSize: $0) }
+    static let all =
+        [qc8w, LinearQD8Format(kind: .qc8wSparse)]
+        + [Kind.qc4w, .qc4wSparse].flatMap { kind in
+            [32, 64, 128].map { LinearQD8Format(kind: kind, groupSize: $0) }
+        }
 
     var format: lathe_weight_format {
         switch kind {
         case .qc8w: LATHE_QC8W
         case .qc4w: LATHE_QC4W
+        case .qc8wSparse: LATHE_QC8W_SPARSE
+        case .qc4wSparse: LATHE_QC4W_SPARSE
         }
     }
+    /// What is stored where nothing is left out.
+    var dense: LinearQD8Format { groupSize == 0 ? .qc8w : LinearQD8Format(kind: .qc4w, groupSize: groupSize) }
+    var isSparse: Bool { self != dense }
     var description: String { groupSize == 0 ? kind.rawValue : "\(kind.rawValue) by \(groupSize)" }
 
     func embed(of kernel: lathe_vector_kernel) -> lathe_embedding_fn {
         switch kind {
         case .qc8w: kernel.embed_qd8.0!
         case .qc4w: kernel.embed_qd8.1!
+        case .qc8wSparse: kernel.embed_qd8.2!
+        case .qc4wSparse: kernel.embed_qd8.3!
         }
     }
 
     /// The greatest magnitude of a weight.
-    var largest: Int { kind == .qc4w ? 120 : 127 }
+    var largest: Int { groupSize == 0 ? 127 : 120 }
 
-    /// Random weights, or where `extremes` whole columns of the largest and of the least weight in turn.
+    /// Random weights, or where `extremes` whole columns of the largest and of the least weight in turn. Of sparse weights,
+    /// some vectors and panels are empty, some full, and most somewhere between, unless `extremes`.
     func encode(columns: Int, depth: Int, extremes: Bool = false, using generator: inout SeededGenerator)
         -> EncodedWeights
     {
         switch kind {
         case .qc8w: encodeQC8W(columns: columns, depth: depth, extremes: extremes, using: &generator)
         case .qc4w: encodeQC4W(columns: columns, depth: depth, extremes: extremes, using: &generator)
+        case .qc8wSparse, .qc4wSparse:
+            encodeSparse(columns: columns, depth: depth, extremes: extremes, using: &generator)
         }
     }
 
@@ -98,6 +116,11 @@ extension LinearQD8Format {
             lathe_pack_qc4w(
                 weights, depth * 4, 4, columns, depth, groupSize, importance, &encoded.values, &encoded.multipliers,
                 &scales, &sums)
+        case .qc8wSparse, .qc4wSparse:
+            // About half of the weights are left out.
+            let (packed, scales) = dense.pack(
+                weights.map { abs($0) < 0.5 ? 0 : $0 }, columns: columns, depth: depth, importance: importance)
+            return (packed.packedSparse(format), scales)
         }
         encoded.packedSums = sums
         return (encoded, scales)
@@ -152,7 +175,8 @@ final class GuardedWeights {
     init(_ encoded: EncodedWeights, _ format: LinearQD8Format, scales: [Float], placement: GuardedBuffer.Placement) {
         self.format = format
         (columns, depth) = (encoded.columns, encoded.depth)
-        values = GuardedBuffer(encoded.values, alignment: 64, placement: placement)
+        // Sparse values may be read up to their 64 zeros' end, wherever that lies.
+        values = GuardedBuffer(encoded.values, alignment: format.isSparse ? 1 : 64, placement: placement)
         self.scales = GuardedBuffer(scales, placement: placement)
         sums = GuardedBuffer(encoded.columnSums, placement: placement)
         multipliers = GuardedBuffer(encoded.multipliers, alignment: 16, placement: placement)

@@ -189,3 +189,12 @@ extension JSONObject {
     }
     func number(_ key: String) throws -> Double { try double(key, in: "output") }
 }
+
+/// Whether this machine has the library that the float32 reference loads.
+enum BLASLibrary {
+    static let isHere: Bool = {
+        guard let handle = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL) else { return false }
+        dlclose(handle)
+        return true
+    }()
+}

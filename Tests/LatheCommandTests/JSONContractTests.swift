@@ -199,7 +199,10 @@ import Testing
             "bench", "--model", path, "--prompt-tokens", "8", "--new-tokens", "5", "--runs", "2", "--batch", "2",
             "--threads", "1,2", "--json")
         let json = try outcome.json()
-        #expect(json.keys == ["model", "isa", "kernels", "load_seconds", "peak_resident_bytes", "results"])
+        #expect(
+            json.keys == [
+                "model", "isa", "kernels", "load_seconds", "resident_weight_bytes", "peak_resident_bytes", "results",
+            ])
         #expect(try json.string("model", in: "output") == path)
         #expect(try !json.object("kernels", in: "output").isEmpty)
         #expect(try json.number("load_seconds") > 0)

@@ -47,7 +47,8 @@ import Testing
         let again = try await CommandLineTool.run(
             "prune", folder.path("out"), "-o", folder.path("more"), "--sparsity", "0.6", "--json"
         ).json()
-        #expect(abs(try again.number("sparsity") - 0.6) < 1e-6)
+        // A matrix that the threshold of all left with more zeros keeps them.
+        #expect(try again.number("sparsity") >= 0.6)
     }
 
     @Test(.enabled(if: hasOpenBLAS, "no OpenBLAS here"))

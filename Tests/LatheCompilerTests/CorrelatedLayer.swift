@@ -93,7 +93,7 @@ struct StraightforwardOBQ {
         var hessian = problem.gram
         let mean = (0..<k).reduce(0.0) { $0 + hessian[$1 * k + $1] } / Double(k)
         for j in 0..<k { hessian[j * k + j] += 0.01 * mean }
-        let groups = grid.groupSize.map { (k + $0 - 1) / $0 } ?? 0
+        let groups = grid.groups(inputs: k)
         var w = weights.elements.map { Double($0) }
         var values = [Int8](repeating: 0, count: w.count)
         // The first row of the inverse of H restricted to the inputs j….

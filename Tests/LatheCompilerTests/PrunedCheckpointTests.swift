@@ -37,6 +37,8 @@ import Testing
                     $0 != "pytorch_model.bin" && $0 != ".hidden" && $0 != "expected"
                 })
         #expect(try folder.names() == ["out"])
+        #expect(try after.pruning?.object(at: "pruning")["sparsity"] == 0.5)
+        #expect(try before.pruning == nil)
         #expect(try folder.bytes("tokenizer_config.json") == Array("{}".utf8))
         _ = try Compiler(weights: .int8).compile(checkpoint: folder.output, output: folder.output + ".lathe")
     }

@@ -166,13 +166,16 @@ void lathe_expand_qc4w_sparse_avx512vbmi2(
     const uint8_t *packed = lathe_sparse_values(weights, panel);
     for (size_t begin = 0; begin < vectors; begin += group_vectors, multipliers += LATHE_PANEL_COLUMNS) {
       const size_t end = begin + group_vectors < vectors ? begin + group_vectors : vectors;
-      const __m512i sixteen_m = lathe_sixteen_multipliers(multipliers);
+      const lathe_qc4w_factors factors = lathe_load_qc4w_factors(multipliers);
       for (size_t v = begin; v < end; v += 2, panels += 2 * 64) {
         _mm_prefetch((const char *)packed + LATHE_SPARSE_PREFETCH_BYTES, _MM_HINT_T0);
         _mm_prefetch((const char *)(masks + v) + LATHE_SPARSE_PREFETCH_BYTES / 8, _MM_HINT_T0);
-        const vector_pair w = expand_pair(masks + v, packed);
-        _mm512_store_si512(panels, lathe_qc4w_products(w.first, sixteen_m));
-        _mm512_store_si512(panels + 64, lathe_qc4w_products(w.second, sixteen_m));
+        // The product of a nibble of 0, as those that are left out become, is 0 like any other.
+        const __m512i both = _mm512_loadu_si512(packed);
+        const __m512i first = _mm512_maskz_expand_epi8(masks[v], both);
+        const __m512i second = _mm512_maskz_expand_epi8(masks[v + 1], _mm512_srli_epi16(both, 4));
+        _mm512_store_si512(panels, lathe_qc4w_products(first, factors));
+        _mm512_store_si512(panels + 64, lathe_qc4w_products(second, factors));
         packed += lathe_sparse_pair_bytes(masks[v], masks[v + 1]);
       }
     }

@@ -14,6 +14,8 @@ struct GPTQ: Sendable {
 
     /// k
     let inputs: Int
+    /// The order in which inputs are rounded.
+    let order: [Int]
     /// U [k, k], row-major, zeros below the diagonal.
     let factor: [Float]
     /// What an error of 1 in an input's weight costs when the rest has been corrected: 1/U(j,j)², [k].
@@ -24,12 +26,17 @@ struct GPTQ: Sendable {
     ///   - gram: XᵀX [k, k], symmetric. Inputs that are always 0 are allowed.
     ///   - damping: share of the diagonal's mean that is added to the diagonal; the paper's 1 %.
     /// - Returns: nil where H is not positive definite even so: its values are not finite.
-    init?(gram: [Double], damping: Double = 0.01, blas: BLAS) {
+    init?(gram: [Double], damping: Double = 0.01, ordered: Bool = false, blas: BLAS) {
         let k = Int(Double(gram.count).squareRoot())
         precondition(k > 0 && gram.count == k * k, "a square matrix")
         var matrix = gram
+        let order = ordered ? (0..<k).sorted { (gram[$0 * k + $0], $1) > (gram[$1 * k + $1], $0) } : Array(0..<k)
+        self.order = order
+        if ordered {
+            for i in 0..<k { for j in 0..<k { matrix[i * k + j] = gram[order[i] * k + order[j]] } }
+        }
         var mean = 0.0
-        for j in 0..<k { mean += gram[j * k + j] / Double(k) }
+        for j in 0..<k { mean += matrix[j * k + j] / Double(k) }
         // Of a layer that no input reaches, any answer is as good.
         let added = mean > 0 ? damping * mean : 1
         for j in 0..<k { matrix[j * k + j] += added }
@@ -46,18 +53,19 @@ struct GPTQ: Sendable {
     /// its weights as corrected so far.
     ///
     /// The result does not depend on `threads`.
-    func quantize(_ weights: FloatMatrix, grid: WeightGrid, threads: Int) -> GridWeights {
+    func quantize(_ weights: FloatMatrix, grid: WeightGrid, multipliers: [Int8]? = nil, weighted: Bool = true, threads: Int) -> GridWeights {
         precondition(weights.columns == inputs && grid.scales.count == weights.rows)
-        let groups = grid.groupSize.map { (inputs + $0 - 1) / $0 } ?? 0
+        let groups = grid.groups(inputs: inputs)
         // Of each output its k values, then its multipliers.
         let stride = inputs + groups
-        var packed = [Int8](repeating: 0, count: weights.rows * stride)
+        // Groups of nothing but padding have the multiplier 1.
+        var packed = [Int8](repeating: 1, count: weights.rows * stride)
         let blocks = FloatMatrix.rowBlocks(rows: weights.rows, columns: stride, size: Self.blockRows)
         let diagonal = diagonalBlocks()
         forEachBlock(of: &packed, blocks, threads: threads) { index, output in
             let first = index * Self.blockRows
             var rows = RowBlock(
-                weights: weights, rows: first..<first + output.count / stride, grid: grid, stride: stride)
+                weights: weights, rows: first..<first + output.count / stride, grid: grid, stride: stride, order: order, multipliers: multipliers, weighted: weighted)
             for start in Swift.stride(from: 0, to: inputs, by: Self.blockColumns) {
                 rows.round(from: start, factor: diagonal[start / Self.blockColumns], costs: costs, output: &output)
                 rows.correct(from: start, factor: factor, blas: blas)
@@ -97,6 +105,9 @@ struct GPTQ: Sendable {
         let inputs: Int
         let stride: Int
         let grid: WeightGrid
+        let order: [Int]
+        let multipliers: [Int8]?
+        let weighted: Bool
         let rows: Range<Int>
         /// [rows, k]
         var weights: [Float]
@@ -105,12 +116,15 @@ struct GPTQ: Sendable {
         /// What rounding left in the present block of inputs, over U(j,j), [rows, blockColumns].
         var errors: [Float]
 
-        init(weights: FloatMatrix, rows: Range<Int>, grid: WeightGrid, stride: Int) {
+        init(weights: FloatMatrix, rows: Range<Int>, grid: WeightGrid, stride: Int, order: [Int], multipliers: [Int8]?, weighted: Bool) {
+            self.order = order
+            self.multipliers = multipliers
+            self.weighted = weighted
             inputs = weights.columns
             self.stride = stride
             self.grid = grid
             self.rows = rows
-            self.weights = Array(weights.elements[rows.lowerBound * inputs..<rows.upperBound * inputs])
+            self.weights = rows.flatMap { row in order.map { weights[row, $0] } }
             isPruned = self.weights.map { $0 == 0 }
             errors = [Float](repeating: 0, count: rows.count * blockColumns)
         }
@@ -124,7 +138,7 @@ struct GPTQ: Sendable {
             let columns = min(blockColumns, inputs - start)
             let factor = factor.span
             let importance = (0..<Self.vectors).map {
-                SIMD16<Float>.load(costs.span, from: start + $0 * 16, count: columns - $0 * 16)
+                weighted ? SIMD16<Float>.load(costs.span, from: start + $0 * 16, count: columns - $0 * 16) : .init(repeating: 1)
             }
             var row = [SIMD16<Float>](repeating: .zero, count: Self.vectors)
             for index in rows.indices.map({ $0 - rows.lowerBound }) {
@@ -135,21 +149,24 @@ struct GPTQ: Sendable {
                 }
                 var multiplier: Int8 = 1
                 for column in 0..<columns {
-                    if let groupSize = grid.groupSize, column % groupSize == 0 {
+                    if let groupSize = grid.groupSize, let multipliers {
+                        let groups = grid.groups(inputs: inputs)
+                        let group = order[start + column] / groupSize
+                        multiplier = multipliers[(rows.lowerBound + index) * groups + group]
+                        output[index * stride + inputs + group] = multiplier
+                    } else if let groupSize = grid.groupSize, column % groupSize == 0 {
                         let group = column / 16..<min((column + groupSize) / 16, Self.vectors)
-                        multiplier =
-                            Int4Multiplier.choose(
-                                row.span.extracting(group), importance: importance.span.extracting(group), scale: scale
-                            ).multiplier
+                        multiplier = Int4Multiplier.choose(
+                            row.span.extracting(group), importance: importance.span.extracting(group), scale: scale
+                        ).multiplier
                         output[index * stride + inputs + (start + column) / groupSize] = multiplier
                     }
                     let weight = row[column / 16][column % 16]
                     let step = scale * Float(multiplier)
                     let isPruned = isPruned[index * inputs + start + column]
                     let value = isPruned ? 0 : grid.nearest(weight, step: step)
-                    output[index * stride + start + column] = value
-                    let error =
-                        (weight - Float(value) * step) / factor[column * Self.vectors + column / 16][column % 16]
+                    output[index * stride + order[start + column]] = value
+                    let error = (weight - Float(value) * step) / factor[column * Self.vectors + column / 16][column % 16]
                     errors[index * blockColumns + column] = error
                     // Lanes of inputs already rounded change by nothing, or are no longer looked at.
                     let spread = SIMD16<Float>(repeating: error)

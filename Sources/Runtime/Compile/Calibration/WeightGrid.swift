@@ -15,6 +15,9 @@ package struct WeightGrid: Sendable {
         self.groupSize = groupSize
     }
 
+    /// Multipliers of one output: inputs are padded to 64. 0 for int8.
+    func groups(inputs: Int) -> Int { groupSize.map { (inputs.roundedUp(to: 64) + $0 - 1) / $0 } ?? 0 }
+
     /// Of int8, the grid that the packer takes: the greatest magnitude is 127 steps, 1 a step where there is none.
     package static func int8(_ weights: FloatMatrix) -> WeightGrid {
         WeightGrid(
@@ -31,13 +34,13 @@ package struct GridWeights: Sendable, Equatable {
     package let columns: Int
     /// [n, k], row-major: w8 of int8, q of int4.
     package var values: [Int8]
-    /// [n, ⌈k/groupSize⌉], in ±1…15; empty for int8.
+    /// [n, ⌈K/groupSize⌉], K being k padded to 64, in ±1…15; empty for int8.
     package var multipliers: [Int8]
     /// [n]
     package var scales: [Float]
     package let groupSize: Int?
 
-    package var groups: Int { groupSize.map { (columns + $0 - 1) / $0 } ?? 0 }
+    package var groups: Int { groupSize.map { (columns.roundedUp(to: 64) + $0 - 1) / $0 } ?? 0 }
 
     /// The weights that the engine will multiply by, [n, k].
     package var dequantized: FloatMatrix {
@@ -66,9 +69,9 @@ extension FloatMatrix {
 
 extension WeightGrid {
     /// `weights` rounded to the nearest points of the grid, each by itself; of int4 with the multipliers that err least.
-    package func rounded(_ weights: FloatMatrix) -> GridWeights {
+    package func rounded(_ weights: FloatMatrix, importance: [Float]? = nil) -> GridWeights {
         let k = weights.columns
-        let groups = groupSize.map { (k + $0 - 1) / $0 } ?? 0
+        let groups = groups(inputs: k)
         var result = GridWeights(
             rows: weights.rows, columns: k, values: [Int8](repeating: 0, count: weights.rows * k),
             multipliers: [Int8](repeating: 1, count: weights.rows * groups), scales: scales, groupSize: groupSize)
@@ -82,7 +85,7 @@ extension WeightGrid {
                         SIMD16<Float>.load(
                             weights.elements.span, from: row * k + start + $0 * 16, count: end - start - $0 * 16)
                     }
-                    let multiplier = Int4Multiplier.choose(group.span, importance: equal.span, scale: step).multiplier
+                    let multiplier = Int4Multiplier.choose(group.span, importance: (importance == nil ? equal : (0..<groupSize / 16).map { SIMD16<Float>.load(importance!.span, from: start + $0 * 16, count: end - start - $0 * 16) }).span, scale: step).multiplier
                     result.multipliers[row * groups + start / groupSize] = multiplier
                     step *= Float(multiplier)
                 }

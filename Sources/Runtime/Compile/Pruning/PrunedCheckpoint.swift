@@ -131,3 +131,17 @@ struct PrunedCheckpoint {
         }
     }
 }
+
+extension Checkpoint {
+    /// How the checkpoint was pruned, as `lathe prune` wrote it: for the recipe of what is made of it. nil where it was not.
+    package var pruning: JSON? {
+        get throws(LatheError) {
+            for file in weights.files {
+                guard let text = file.metadata[PrunedCheckpoint.metadataKey] else { continue }
+                return try JSON.parse(
+                    Array(text.utf8), source: "\(quoted(file.path)): __metadata__ \"\(PrunedCheckpoint.metadataKey)\"")
+            }
+            return nil
+        }
+    }
+}

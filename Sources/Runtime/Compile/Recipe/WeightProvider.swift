@@ -36,6 +36,15 @@ struct WeightPreparation {
                 .invalidRequest,
                 "The recipe has steps that look at a text run through the model; give one with --calibration.")
         }
-        throw LatheError(.unsupported, "Calibrated steps are not part of this version of Lathe.")
+        let total = definition.weights.reduce(0) { $0 + $1.entry.tensor.byteCount }
+        return try CalibratedWeights(
+            recipe, formats: plan.formats, definition: definition,
+            reference: try Reference(checkpoint: checkpoint, threads: threads), windows: windows
+        ) { fraction, layer in
+            progress(
+                .init(
+                    tensor: "calibrating \(layer)", completedBytes: min(Int(fraction * Double(total)), total - 1),
+                    totalBytes: total))
+        }
     }
 }

@@ -34,8 +34,7 @@ package struct OutputErrorProbe {
 
     /// The error with `quantized` Ŵ [n, k] in place of the weight: by the weights alone, and with 8-bit activations too.
     package func errors(of quantized: FloatMatrix) -> (weights: Double, output: Double) {
-        precondition(
-            [quantized.rows, quantized.columns] == [weight.rows, weight.columns], "a weight of the same shape")
+        precondition([quantized.rows, quantized.columns] == [weight.rows, weight.columns], "a weight of that shape")
         var difference = quantized
         forEachBlock(
             of: &difference.elements,
@@ -104,7 +103,7 @@ enum ActivationRounding {
                 let zero = isFlat ? 0 : min(max((-low * inverse).rounded(.toNearestOrEven), 0), 255)
                 for index in start..<start + width {
                     let x = elements[index]
-                    let q = min(max((x * inverse + zero).rounded(.toNearestOrEven), 0), 255)
+                    let q = min(max(zero.addingProduct(x, inverse).rounded(.toNearestOrEven), 0), 255)
                     elements[index] = (q - zero) * scale - x
                 }
             }
