@@ -17,9 +17,11 @@ let package = Package(
         .library(name: "Lathe", targets: ["Lathe"]),
         .library(name: "LatheCompiler", targets: ["LatheCompiler"]),
         .executable(name: "lathe", targets: ["LatheCommand"]),
+        .executable(name: "lathe-yaml", targets: ["LatheYAML"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
         .target(
@@ -43,6 +45,9 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Sources/Tools/lathe", swiftSettings: strict),
+        .executableTarget(
+            name: "LatheYAML", dependencies: ["LatheFormat", .product(name: "Yams", package: "Yams")],
+            path: "Sources/Tools/lathe-yaml", swiftSettings: strict),
         .target(name: "AMXEmulation", dependencies: ["CKernels"], path: "Tests/Support/AMXEmulation"),
         .target(
             name: "TestSupport", dependencies: ["LatheFormat"], path: "Tests/Support/TestSupport",
@@ -56,7 +61,11 @@ let package = Package(
             name: "LatheCompilerTests", dependencies: ["LatheCompiler", "Lathe", "LatheFormat"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
-            name: "LatheCommandTests", dependencies: ["LatheCommand", "LatheFormat"],
+            name: "LatheWorkbenchTests",
+            dependencies: ["LatheWorkbench", "Lathe", "LatheCompiler", "LatheFormat", "TestSupport"],
+            swiftSettings: [.swiftLanguageMode(.v6)]),
+        .testTarget(
+            name: "LatheCommandTests", dependencies: ["LatheCommand", "LatheYAML", "LatheFormat"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
             name: "LatheTests", dependencies: ["Lathe", "LatheCompiler", "LatheFormat", "CKernels", "TestSupport"],

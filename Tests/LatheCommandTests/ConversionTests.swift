@@ -64,7 +64,7 @@ import Testing
     }
 
     /// A disk that is full: the system refuses to let files grow beyond a limit, in units of 512 bytes.
-    @Test(arguments: [8, 64, 140])
+    @Test(arguments: [8, 64, 130])
     func aFullDiskLeavesTheOldFile(blocks: Int) async throws {
         let folder = try Folder()
         try folder.write("the old file", to: "out.lathe")

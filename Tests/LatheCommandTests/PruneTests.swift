@@ -43,6 +43,11 @@ import Testing
             ).json()
             #expect(try json.ints("ids").count == 8)
         }
+        // The file knows how its zeros came about.
+        let recipe = try await CommandLineTool.run("inspect", folder.path("model.lathe"), "--json").json()
+            .object("recipe", in: "output")
+        let pruning = try recipe.object("pruning", in: "recipe")
+        #expect(pruning["sparsity"] == 0.3 && pruning["scope"] == "global" && pruning["criterion"] == "magnitude")
         // Pruned again, to more: what is zero stays zero.
         let again = try await CommandLineTool.run(
             "prune", folder.path("out"), "-o", folder.path("more"), "--sparsity", "0.6", "--json"

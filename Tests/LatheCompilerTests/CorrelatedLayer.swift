@@ -1,12 +1,6 @@
 import LatheFormat
-import Testing
 
 @testable import LatheCompiler
-
-extension Trait where Self == ConditionTrait {
-    /// Calibration computes with OpenBLAS, which a machine that only converts need not have.
-    static var openBLAS: Self { .enabled(if: (try? BLAS.load()) != nil, "no OpenBLAS here") }
-}
 
 /// A layer whose inputs have much in common, as those of a language model do: two directions common to all, channels of
 /// unequal size, one of them far out, and means that are not zero.
@@ -36,7 +30,7 @@ struct CorrelatedLayer {
     }
 
     /// Sets weights to zero: every other one of each output, beginning with its number's parity.
-    mutating func prune(everyOther: Bool) {
+    mutating func pruneEveryOther() {
         for row in 0..<weights.rows {
             for column in stride(from: row % 2, to: weights.columns, by: 2) { weights[row, column] = 0 }
         }
@@ -75,11 +69,6 @@ struct CorrelatedLayer {
         }
         return total
     }
-
-    func grid(_ groupSize: Int?, importance: [Float]) -> WeightGrid {
-        guard let groupSize else { return .int8(weights) }
-        return .int4(weights, groupSize: groupSize, importance: importance, threads: 1)
-    }
 }
 
 /// The rounding that the paper describes, as it is derived: after each input, the inverse of what is left of H is taken
@@ -87,10 +76,10 @@ struct CorrelatedLayer {
 struct StraightforwardOBQ {
     let values: [Int8]
 
-    init(_ problem: CorrelatedLayer, grid: WeightGrid, multipliers: [Int8]) {
-        let weights = problem.weights
+    init(_ layer: CorrelatedLayer, grid: WeightGrid, multipliers: [Int8]) {
+        let weights = layer.weights
         let k = weights.columns
-        var hessian = problem.gram
+        var hessian = layer.gram
         let mean = (0..<k).reduce(0.0) { $0 + hessian[$1 * k + $1] } / Double(k)
         for j in 0..<k { hessian[j * k + j] += 0.01 * mean }
         let groups = grid.groups(inputs: k)

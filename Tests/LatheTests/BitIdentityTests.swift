@@ -6,7 +6,7 @@ import Testing
 /// The promise: the same bits whatever the instruction set, the thread count, the prefill split and the batch mates.
 @Suite struct BitIdentityTests {
     static let smallModels = TestModels.tiny + ["long"]
-    static let weights: [WeightFormats] = [.int8, .float32]
+    static let weights: [WeightFormats] = [.int8, .int4, .float32]
     static let levels = InstructionSet.available.map(\.name)
     static let chunks = [1, 7, 64, 512]
 
@@ -46,6 +46,21 @@ import Testing
                 let run = Run(instructionSet: level, threads: threads, chunk: chunk, keyValueType: .float16)
                 let difference = firstDifference(try await run.engine(model).logitBits(tokens), expected)
                 #expect(difference == nil, "\(run)")
+            }
+        }
+    }
+
+    /// How weights are stored is no arithmetic: sparse ones multiply like the dense ones that they encode.
+    @Test(arguments: smallModels + ["novelist"], [WeightFormats.int8, .int4])
+    func sparseIsDense(model name: String, weights: WeightFormats) async throws {
+        let sparse = try TestModels.model(name, weights, sparse: .on)
+        #expect(sparse.file.graph.parameters.contains { $0.encoding.quantized?.packedByteCount != nil })
+        let tokens = Array(try TestModels.tokens(name).prefix(70))
+        let expected = try await Run(threads: 2).engine(TestModels.model(name, weights, sparse: .off)).logitBits(tokens)
+        for level in Self.levels {
+            for (threads, chunk) in [(1, 512), (2, 7), (3, 64)] {
+                let run = Run(instructionSet: level, threads: threads, chunk: chunk)
+                #expect(firstDifference(try await run.engine(sparse).logitBits(tokens), expected) == nil, "\(run)")
             }
         }
     }

@@ -10,7 +10,7 @@ import Testing
 
     private func cases() -> [(key: String, model: String, weights: WeightFormats, type: KeyValueType)] {
         (TestModels.tiny + ["novelist"]).flatMap { name in
-            [WeightFormats.int8, .float32].flatMap { weights in
+            [WeightFormats.int8, .int4, .float32].flatMap { weights in
                 KeyValueType.allCases.map { ("\(name) \(weights), KV \($0.rawValue)", name, weights, $0) }
             }
         }

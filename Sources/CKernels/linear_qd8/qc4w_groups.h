@@ -37,7 +37,10 @@ static inline __attribute__((always_inline)) void accumulate(
     const size_t end = begin + group_bytes < block->panel_bytes ? begin + group_bytes : block->panel_bytes;
     accumulate_group(block, rows, panels, prefetches, weights, activations, multipliers, begin, end, acc);
 #pragma clang loop unroll(full)
-    for (size_t p = 0; p < panels; p++) multipliers[p] += LATHE_PANEL_COLUMNS;
+    for (size_t p = 0; p < panels; p++) {
+      if (prefetches) _mm_prefetch((const char *)multipliers[p] + panels * panel_multipliers, _MM_HINT_T0);
+      multipliers[p] += LATHE_PANEL_COLUMNS;
+    }
   }
 }
 

@@ -8,6 +8,7 @@ struct CompilationJob {
     private let provider: (any WeightProvider)?
     private let threads: Int
     private let sourceHash: String?
+    private let pruning: JSON?
     /// With dense encodings, until each matrix is encoded.
     private let graph: Graph
     private let tokenizer: TokenizerTables?
@@ -49,6 +50,7 @@ struct CompilationJob {
             windows: compiler.calibrationWindows, threads: threads
         ).makeProvider(progress: progress)
         self.sourceHash = try sourceHash()
+        pruning = try checkpoint.pruning
     }
 
     struct Outcome {
@@ -121,7 +123,7 @@ struct CompilationJob {
     private func metadata(_ graph: Graph, _ report: [CompilationReport.Tensor]) -> [(String, String)] {
         ModelFile.metadata(
             configuration: definition.configuration, graph: graph,
-            recipe: recipe.json(sourceHash: sourceHash, tensors: report), tokenizer: tokenizer)
+            recipe: recipe.json(sourceHash: sourceHash, pruning: pruning, tensors: report), tokenizer: tokenizer)
     }
 
     /// Bytes of the longest header that the file can have: with every matrix sparse where it may be, and numbers of as many

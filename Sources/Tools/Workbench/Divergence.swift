@@ -12,6 +12,7 @@ package struct Divergence: Sendable {
     package let agrees: Bool
     /// −log p(token) and p(token) of the token that the text has.
     package let referenceLoss: Double
+    package let modelLoss: Double
     package let referenceProbability: Double
     package let modelProbability: Double
 
@@ -44,6 +45,7 @@ package struct Divergence: Sendable {
         nats = max(0, sums.cross / sums.reference + log(sums.model) - log(sums.reference))
         agrees = likeliest.reference == likeliest.model
         referenceLoss = log(sums.reference) - (Double(reference[token]) - greatest.reference)
+        modelLoss = log(sums.model) - (Double(model[token]) - greatest.model)
         referenceProbability = Self.exponential(Double(reference[token]) - greatest.reference) / sums.reference
         modelProbability = Self.exponential(Double(model[token]) - greatest.model) / sums.model
     }

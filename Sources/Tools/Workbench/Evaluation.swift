@@ -37,6 +37,9 @@ public struct EvaluationComparison: Sendable {
     public let top1Agreement: Double
     /// Root mean square of p_reference(token) − p_model(token), for the token that the text has.
     public let rmsProbabilityDifference: Double
+    /// Of log(perplexity / the reference's): the standard error of the mean of the tokens' differences in −log p. Much
+    /// smaller than the error of either perplexity, since what is hard for one is hard for the other.
+    public let increaseError: Double
     /// Where the divergence is greatest: the token predicted, counted from the text's start, and the divergence there.
     public let worstToken: Int
     public let worstDivergence: Double
@@ -47,7 +50,7 @@ extension EvaluationComparison {
     init(_ divergences: [Divergence], tokens: [Int]) {
         let count = Double(divergences.count)
         func mean(_ value: (Divergence) -> Double) -> Double { divergences.reduce(0) { $0 + value($1) } / count }
-        let mean = (
+        let means = (
             loss: mean(\.referenceLoss), divergence: mean(\.nats),
             square: mean {
                 ($0.referenceProbability - $0.modelProbability) * ($0.referenceProbability - $0.modelProbability)
@@ -57,10 +60,16 @@ extension EvaluationComparison {
         let worst = divergences.indices.max {
             divergences[$0].nats < divergences[$1].nats || divergences[$0].nats == divergences[$1].nats && $0 > $1
         }!
-        perplexity = exp(mean.loss)
-        meanDivergence = mean.divergence
+        let increase = mean { $0.modelLoss - $0.referenceLoss }
+        let squares = mean { value in
+            let difference = value.modelLoss - value.referenceLoss - increase
+            return difference * difference
+        }
+        increaseError = divergences.count > 1 ? (squares / (count - 1)).squareRoot() : 0
+        perplexity = exp(means.loss)
+        meanDivergence = means.divergence
         top1Agreement = Double(divergences.count { $0.agrees }) / count
-        rmsProbabilityDifference = mean.square.squareRoot()
+        rmsProbabilityDifference = means.square.squareRoot()
         worstToken = tokens[worst]
         worstDivergence = divergences[worst].nats
     }

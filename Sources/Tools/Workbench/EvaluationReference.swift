@@ -82,7 +82,8 @@ public final class EvaluationReference {
                 let first = (start + window.firstCounted - 1) * rows.columns
                 let end = (start + window.tokens.count - 1) * rows.columns
                 let part = FloatMatrix(
-                    rows: window.countedTokens.count, columns: rows.columns, elements: Array(rows.elements[first..<end]))
+                    rows: window.countedTokens.count, columns: rows.columns, elements: Array(rows.elements[first..<end])
+                )
                 computed[window] = part
                 let bytes = part.elements.count * 4
                 if keptBytes + bytes <= Self.keptLimit {

@@ -20,6 +20,7 @@ extension EvaluationComparison {
             ("perplexity", .number(perplexity)), ("mean_kl", .number(meanDivergence)),
             ("top1_agreement", .number(top1Agreement)),
             ("rms_probability_difference", .number(rmsProbabilityDifference)),
+            ("increase_error", .number(increaseError)),
             (
                 "worst",
                 .object(

@@ -3,18 +3,30 @@ public import LatheFormat
 
 /// A text as a model reads it.
 public struct EvaluationText: Sendable {
+    /// The text's, or the first of them.
     public let tokens: [Int32]
+    private let maximumTokens: Int?
     private let bytes: [UInt8]
     private let tokenizer: Tokenizer
 
-    /// - Parameter source: the text's file, for messages.
+    /// - Parameters:
+    ///   - source: the text's file, for messages.
+    ///   - maximumTokens: the first so many tokens are taken; nil: all.
     /// - Throws: `invalidRequest` for a text of fewer than two tokens, which has nothing to predict, or that is not
     ///   UTF-8.
-    public init(_ bytes: [UInt8], tokenizer: Tokenizer, source: String) throws(LatheError) {
+    public init(
+        _ bytes: [UInt8], tokenizer: Tokenizer, source: String, maximumTokens: Int? = nil
+    ) throws(LatheError) {
         guard !bytes.isEmpty else {
             throw LatheError(.invalidRequest, "\(quoted(source)) is empty: there is no text to evaluate.")
         }
-        tokens = try tokenizer.encode(bytes: bytes)
+        if let maximumTokens, maximumTokens < 2 {
+            throw LatheError(
+                .invalidRequest, "\(maximumTokens) tokens of the text were asked for; at least 2 are needed.")
+        }
+        let all = try tokenizer.encode(bytes: bytes)
+        tokens = Array(all.prefix(maximumTokens ?? all.count))
+        self.maximumTokens = maximumTokens
         guard tokens.count >= 2 else {
             throw LatheError(
                 .invalidRequest,
@@ -28,7 +40,15 @@ public struct EvaluationText: Sendable {
     }
 
     /// The tokens into which another tokenizer cuts the text.
-    package func tokens(by other: Tokenizer) throws(LatheError) -> [Int32] { try other.encode(bytes: bytes) }
+    package func tokens(by other: Tokenizer) throws(LatheError) -> [Int32] {
+        let all = try other.encode(bytes: bytes)
+        return Array(all.prefix(maximumTokens ?? all.count))
+    }
+
+    /// The tokens as bytes, for hashing.
+    package var tokenBytes: ByteView {
+        ByteView(copying: tokens.flatMap { token in (0..<4).map { UInt8(truncatingIfNeeded: token >> (8 * $0)) } })
+    }
 
     /// Bytes that some of the tokens stand for.
     package func byteCount(of ranges: [Range<Int>]) throws(LatheError) -> Int {

@@ -15,11 +15,14 @@ enum TestModels {
     static let tiny = ["tiny-gpt2", "odd-gpt2", "gelu-gpt2"]
 
     /// Loads a checkpoint by name; the same object every time.
-    static func model(_ name: String, _ weights: WeightFormats = .float32) throws -> Model {
+    static func model(
+        _ name: String, _ weights: WeightFormats = .float32, sparse: SparseStorage = .auto
+    ) throws -> Model {
         try cache.withLock { cache in
-            let key = "\(name) \(weights)"
+            let key = "\(name) \(weights) \(sparse)"
             if let model = cache[key] { return model }
-            let file = try withFolder(name) { try Compiler(weights: weights).compileInMemory(checkpoint: $0) }
+            let compiler = Compiler(recipe: Recipe(weights: weights, sparse: sparse))
+            let file = try withFolder(name) { try compiler.compileInMemory(checkpoint: $0) }
             let model = try Model(file: try ModelFile.open(mapped: file, verify: true))
             cache[key] = model
             return model

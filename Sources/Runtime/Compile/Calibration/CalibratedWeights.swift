@@ -67,7 +67,8 @@ struct CalibratedWeights: WeightProvider {
         if let smoothing { stored = smoothing.undone(stored) }
         var replacement = Reference.LinearReplacement(weight: stored)
         if recipe.correctsBias, let bias = layer.weight.bias {
-            let corrected = try reference.vector(bias).adding(original.difference(from: stored, times: statistics.means))
+            let corrected = try reference.vector(bias).adding(
+                original.difference(from: stored, times: statistics.means))
             vectors[bias] = corrected
             replacement.bias = corrected
         }
@@ -83,15 +84,21 @@ struct CalibratedWeights: WeightProvider {
                 "The inputs of \(quoted(name)) on the calibration text are beyond what GPTQ can factorize; use --method rtn "
                     + "or another text.")
         }
-        // The packer's scales, chosen by what errors cost after compensation. The grid is theirs too where it is int8.
-        let nearest = try EncodedMatrix(
-            encoding: weights, as: format, importance: gptq.costs, name: name, threads: reference.threads)
-        let groupSize = nearest.encoding.quantized!.groupSize
-        let grid = WeightGrid(scales: Array(nearest.scales.prefix(weights.rows)), groupSize: groupSize)
-        let result = gptq.quantize(weights, grid: grid, threads: reference.threads)
+        return try gptq.encode(weights, as: format, name: name, threads: reference.threads)
+    }
+}
+
+extension GPTQ {
+    /// `weights` in the format, dense. The packer chooses each output's scale, by what errors cost after compensation.
+    func encode(
+        _ weights: FloatMatrix, as format: TensorFormat, name: String, threads: Int
+    ) throws(LatheError) -> EncodedMatrix {
+        let grid = WeightGrid(
+            of: try EncodedMatrix(encoding: weights, as: format, importance: costs, name: name, threads: threads))
+        let result = quantize(weights, grid: grid, threads: threads)
         return try EncodedMatrix(
-            numbers: result.values, multipliers: result.multipliers, groupSize: groupSize, scales: result.scales,
-            for: weights, name: name, threads: reference.threads)
+            numbers: result.values, multipliers: result.multipliers, groupSize: grid.groupSize, scales: grid.scales,
+            for: weights, name: name, threads: threads)
     }
 }
 

@@ -53,7 +53,9 @@ struct GPTQ: Sendable {
     /// its weights as corrected so far.
     ///
     /// The result does not depend on `threads`.
-    func quantize(_ weights: FloatMatrix, grid: WeightGrid, multipliers: [Int8]? = nil, weighted: Bool = true, threads: Int) -> GridWeights {
+    func quantize(
+        _ weights: FloatMatrix, grid: WeightGrid, multipliers: [Int8]? = nil, weighted: Bool = true, threads: Int
+    ) -> GridWeights {
         precondition(weights.columns == inputs && grid.scales.count == weights.rows)
         let groups = grid.groups(inputs: inputs)
         // Of each output its k values, then its multipliers.
@@ -65,7 +67,8 @@ struct GPTQ: Sendable {
         forEachBlock(of: &packed, blocks, threads: threads) { index, output in
             let first = index * Self.blockRows
             var rows = RowBlock(
-                weights: weights, rows: first..<first + output.count / stride, grid: grid, stride: stride, order: order, multipliers: multipliers, weighted: weighted)
+                weights: weights, rows: first..<first + output.count / stride, grid: grid, stride: stride, order: order,
+                multipliers: multipliers, weighted: weighted)
             for start in Swift.stride(from: 0, to: inputs, by: Self.blockColumns) {
                 rows.round(from: start, factor: diagonal[start / Self.blockColumns], costs: costs, output: &output)
                 rows.correct(from: start, factor: factor, blas: blas)
@@ -78,9 +81,7 @@ struct GPTQ: Sendable {
             values.append(contentsOf: packed[start..<start + inputs])
             multipliers.append(contentsOf: packed[start + inputs..<start + stride])
         }
-        return GridWeights(
-            rows: weights.rows, columns: inputs, values: values, multipliers: multipliers, scales: grid.scales,
-            groupSize: grid.groupSize)
+        return GridWeights(values: values, multipliers: multipliers)
     }
 
     /// The squares of `factor` on its diagonal, each row as `vectors` vectors, zeros behind the last input.
@@ -116,7 +117,10 @@ struct GPTQ: Sendable {
         /// What rounding left in the present block of inputs, over U(j,j), [rows, blockColumns].
         var errors: [Float]
 
-        init(weights: FloatMatrix, rows: Range<Int>, grid: WeightGrid, stride: Int, order: [Int], multipliers: [Int8]?, weighted: Bool) {
+        init(
+            weights: FloatMatrix, rows: Range<Int>, grid: WeightGrid, stride: Int, order: [Int], multipliers: [Int8]?,
+            weighted: Bool
+        ) {
             self.order = order
             self.multipliers = multipliers
             self.weighted = weighted
@@ -138,7 +142,9 @@ struct GPTQ: Sendable {
             let columns = min(blockColumns, inputs - start)
             let factor = factor.span
             let importance = (0..<Self.vectors).map {
-                weighted ? SIMD16<Float>.load(costs.span, from: start + $0 * 16, count: columns - $0 * 16) : .init(repeating: 1)
+                weighted
+                    ? SIMD16<Float>.load(costs.span, from: start + $0 * 16, count: columns - $0 * 16)
+                    : .init(repeating: 1)
             }
             var row = [SIMD16<Float>](repeating: .zero, count: Self.vectors)
             for index in rows.indices.map({ $0 - rows.lowerBound }) {
@@ -156,9 +162,10 @@ struct GPTQ: Sendable {
                         output[index * stride + inputs + group] = multiplier
                     } else if let groupSize = grid.groupSize, column % groupSize == 0 {
                         let group = column / 16..<min((column + groupSize) / 16, Self.vectors)
-                        multiplier = Int4Multiplier.choose(
-                            row.span.extracting(group), importance: importance.span.extracting(group), scale: scale
-                        ).multiplier
+                        multiplier =
+                            Int4Multiplier.choose(
+                                row.span.extracting(group), importance: importance.span.extracting(group), scale: scale
+                            ).multiplier
                         output[index * stride + inputs + (start + column) / groupSize] = multiplier
                     }
                     let weight = row[column / 16][column % 16]
@@ -166,7 +173,8 @@ struct GPTQ: Sendable {
                     let isPruned = isPruned[index * inputs + start + column]
                     let value = isPruned ? 0 : grid.nearest(weight, step: step)
                     output[index * stride + order[start + column]] = value
-                    let error = (weight - Float(value) * step) / factor[column * Self.vectors + column / 16][column % 16]
+                    let error =
+                        (weight - Float(value) * step) / factor[column * Self.vectors + column / 16][column % 16]
                     errors[index * blockColumns + column] = error
                     // Lanes of inputs already rounded change by nothing, or are no longer looked at.
                     let spread = SIMD16<Float>(repeating: error)

@@ -59,7 +59,9 @@ extension FloatMatrix {
         var result = self
         var elements = result.elements.mutableSpan
         for row in 0..<rows {
-            for column in 0..<columns { elements[row * columns + column] = body(elements[row * columns + column], column) }
+            for column in 0..<columns {
+                elements[row * columns + column] = body(elements[row * columns + column], column)
+            }
         }
         return result
     }

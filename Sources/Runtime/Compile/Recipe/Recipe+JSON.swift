@@ -13,6 +13,7 @@ extension Recipe {
         case calibration
         // What came of it: `RecipeOutcome` writes them.
         case source = "source_sha256"
+        case pruning
         case tensors
     }
 
@@ -102,10 +103,13 @@ extension Recipe {
     }
 
     /// The recipe with what came of it, as it stands in a file.
-    /// - Parameter sourceHash: of the checkpoint's weight files; nil for a file in memory alone.
-    func json(sourceHash: String?, tensors: [CompilationReport.Tensor]) -> JSON {
+    /// - Parameters:
+    ///   - sourceHash: of the checkpoint's weight files; nil for a file in memory alone.
+    ///   - pruning: how the checkpoint was pruned before.
+    func json(sourceHash: String?, pruning: JSON?, tensors: [CompilationReport.Tensor]) -> JSON {
         var members = members
         if let sourceHash { members.append((Key.source.rawValue, .string(sourceHash))) }
+        if let pruning { members.append((Key.pruning.rawValue, pruning)) }
         members.append((Key.tensors.rawValue, .array(tensors.filter { $0.shape.count == 2 }.map(\.json))))
         return .object(JSONObject(members))
     }

@@ -38,6 +38,41 @@ package enum Files {
         try attempting("make the folder \(quoted(path))") { () throws(SystemFailure) in try makeDirectory(path) }
     }
 
+    /// Removes the file at `path`; nothing happens where there is none.
+    package static func remove(_ path: String) {
+        let (folder, name) = split(path)
+        (try? FileDescriptor.open(directory: folder))?.remove(name)
+    }
+
+    /// Removes the folder at `path` with the files in it. One that holds folders keeps them.
+    package static func removeFolder(_ path: String) {
+        for name in (try? names(in: path)) ?? [] { remove("\(path)/\(name)") }
+        let (folder, name) = split(path)
+        (try? FileDescriptor.open(directory: folder))?.removeDirectory(name)
+    }
+
+    /// Gives the file at `path` another name, replacing what has it. Both lie in one file system.
+    package static func move(_ path: String, to destination: String) throws(LatheError) {
+        let (from, to) = (split(path), split(destination))
+        try attempting("rename \(quoted(path)) to \(quoted(destination))") { () throws(SystemFailure) in
+            try FileDescriptor.open(directory: from.folder).rename(
+                from.name, to: to.name, in: try FileDescriptor.open(directory: to.folder))
+        }
+    }
+
+    /// The folder that a path lies in, and its last name.
+    private static func split(_ path: String) -> (folder: String, name: String) {
+        guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return (".", path) }
+        return (slash == path.startIndex ? "/" : String(path[..<slash]), String(path[path.utf8.index(after: slash)...]))
+    }
+
+    /// Writes a small file in one piece: the old one stands until the new one is complete.
+    package static func write(_ text: String, to path: String) throws(LatheError) {
+        let file = try AtomicFile(.path(path))
+        try file.append(ByteView(copying: Array(text.utf8)))
+        try file.finish()
+    }
+
     /// The beginning of a file of the kernel's (in /proc or /sys), whose size is not known before it is read; nil where
     /// there is none.
     package static func readKernelText(_ path: String) -> String? {

@@ -38,7 +38,7 @@ enum StandardInput {
     /// Far above any text that a model could read; an endless stream ends in an error.
     private static let maximumByteCount = 1 << 30
 
-    private static func readStream(_ descriptor: Int32, name: String) throws(LatheError) -> [UInt8] {
+    static func readStream(_ descriptor: Int32, name: String) throws(LatheError) -> [UInt8] {
         var result: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while true {
@@ -122,4 +122,96 @@ enum Interruption {
     }
 
     static func exitProcess(_ code: Int32) -> Never { exit(code) }
+}
+
+/// Another process of this program, or of one beside it.
+enum ChildProcess {
+    /// Runs `lathe` with `arguments` and waits for it.
+    ///
+    /// - Returns: what it wrote to standard output.
+    /// - Throws: with its last line, where it did not end with 0; `budget` where it ended with 2.
+    static func run(_ arguments: [String]) throws(LatheError) -> [UInt8] {
+        try run(executablePath(), name: "lathe \(arguments[0])", arguments)
+    }
+
+    /// Runs the program called `name` in the folder of this one.
+    static func run(sibling name: String, _ arguments: [String]) throws(LatheError) -> [UInt8] {
+        let own = executablePath()
+        let folder = own.lastIndex(of: "/").map { String(own[..<$0]) } ?? "."
+        guard Files.isRegular("\(folder)/\(name)") else {
+            throw LatheError(
+                .missing, "This needs the program \(name) beside lathe, in `\(folder)`; `swift build` makes both.")
+        }
+        return try run("\(folder)/\(name)", name: name, arguments)
+    }
+
+    private static func executablePath() -> String {
+        #if canImport(Glibc)
+            if let path = unsafe realpath("/proc/self/exe", nil) {
+                defer { unsafe free(path) }
+                return unsafe String(cString: path)
+            }
+        #endif
+        return CommandLine.arguments[0]
+    }
+
+    private static func run(
+        _ program: String, name: String, _ arguments: [String]
+    ) throws(LatheError) -> [UInt8] {
+        let output = try makePipe()
+        let errors = try makePipe()
+        var process = pid_t()
+        let failure = spawn(&process, program, arguments, output: output.write, errors: errors.write)
+        close(output.write)
+        close(errors.write)
+        defer {
+            close(output.read)
+            close(errors.read)
+        }
+        guard failure == 0 else {
+            throw LatheError(.io, "\(name) could not be started: \(systemMessage(failure)).")
+        }
+        // One after the other: what a command writes to standard error fits the pipe.
+        let text = try StandardInput.readStream(output.read, name: "The output of \(name)")
+        let complaint = try StandardInput.readStream(errors.read, name: "The errors of \(name)")
+        var status: Int32 = 0
+        while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
+        if status == 0 { return text }
+        let (signal, code) = (status & 0x7F, status >> 8 & 0xFF)
+        guard signal == 0 else {
+            throw LatheError(
+                .io, "\(name) was ended by signal \(signal); the machine may have run out of memory.")
+        }
+        let lines = String(decoding: complaint.isEmpty ? text : complaint, as: UTF8.self).split(separator: "\n")
+        let reason = lines.last.map { $0.hasPrefix("lathe: ") ? String($0.dropFirst(7)) : String($0) }
+        throw LatheError(code == 2 ? .budget : .io, reason ?? "\(name) ended with \(code).")
+    }
+
+    private static func makePipe() throws(LatheError) -> (read: Int32, write: Int32) {
+        var ends: [Int32] = [0, 0]
+        guard unsafe pipe(&ends) == 0 else {
+            throw LatheError(.io, "No pipe to another process could be made: \(systemMessage(errno)).")
+        }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        return (ends[0], ends[1])
+    }
+
+    /// - Returns: 0, or the system's error.
+    private static func spawn(
+        _ process: inout pid_t, _ program: String, _ arguments: [String], output: Int32, errors: Int32
+    ) -> Int32 {
+        #if canImport(Glibc)
+            var actions = unsafe posix_spawn_file_actions_t()
+        #else
+            var actions: posix_spawn_file_actions_t?
+        #endif
+        unsafe posix_spawn_file_actions_init(&actions)
+        defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }
+        unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        unsafe posix_spawn_file_actions_adddup2(&actions, output, 1)
+        unsafe posix_spawn_file_actions_adddup2(&actions, errors, 2)
+        var words = unsafe ([program] + arguments).map { unsafe strdup($0) } + [nil]
+        defer { for index in unsafe words.indices { unsafe free(words[index]) } }
+        return unsafe posix_spawn(&process, program, &actions, nil, &words, environ)
+    }
 }
