@@ -69,7 +69,8 @@ enum Seeds {
         try Data(tokenizer.utf8).write(to: scratch.appendingPathComponent("tokenizer.json"))
         let small = scratch.path + "/small"
         for (name, folder, format) in [
-            ("tokenizer", scratch.path, WeightFormats.int8), ("int8", small, .int8), ("f32", small, .float32),
+            ("tokenizer", scratch.path, WeightFormats.int8), ("int8", small, .int8), ("int4", small, .int4),
+            ("f32", small, .float32),
         ] {
             let output = "\(scratch.path)/\(name).lathe"
             _ = try Compiler(weights: format).compile(checkpoint: folder, output: output)
