@@ -137,7 +137,7 @@ public struct Fit: Sendable {
         guard product.fileBytes <= memoryBudget else {
             verdict.kind = .tooLarge
             verdict.reason =
-                "The file alone has \(Bytes.text(product.fileBytes)), more than \(Bytes.text(memoryBudget))."
+                "The file alone has \(Bytes.text(product.fileBytes)), \(Bytes.text(product.fileBytes - memoryBudget)) too much."
             return
         }
         report("measuring memory and speed", 0)
@@ -147,7 +147,8 @@ public struct Fit: Sendable {
         guard speed.peakResidentBytes <= memoryBudget else {
             verdict.kind = .tooLarge
             verdict.reason =
-                "It takes \(Bytes.text(speed.peakResidentBytes)) of memory, more than \(Bytes.text(memoryBudget))."
+                "It takes \(Bytes.text(speed.peakResidentBytes)) of memory, "
+                + "\(Bytes.text(speed.peakResidentBytes - memoryBudget)) too much."
             return
         }
         if let name = champion?.name {
