@@ -16,7 +16,7 @@ extension Engine {
 
     /// Whether packed weights were expanded while loading.
     package var hasExpandedWeights: Bool { residentWeightBytes > storedWeightBytes }
-    package var storedWeightBytes: Int { model.file.weightByteCount }
+    package var storedWeightBytes: Int { model.file.outline.weightByteCount }
 
     /// The kernels that run, by family; those of int8 always, of other formats where the model has them.
     package var kernelNames: [(family: String, name: String)] {
