@@ -5,14 +5,31 @@ package import LatheFormat
 public enum KeyValueType: String, Sendable, Hashable, CaseIterable {
     case float32 = "f32"
     case float16 = "f16"
+    /// Eight bits, with a float32 scale for each token's keys and another for its values, by layer and head.
+    case int8
 
-    var kernelType: lathe_kv_type { self == .float32 ? LATHE_KV_F32 : LATHE_KV_F16 }
-    package var elementBytes: Int { self == .float32 ? 4 : 2 }
+    var kernelType: lathe_kv_type {
+        switch self {
+        case .float32: LATHE_KV_F32
+        case .float16: LATHE_KV_F16
+        case .int8: LATHE_KV_I8
+        }
+    }
+    package var elementBytes: Int {
+        switch self {
+        case .float32: 4
+        case .float16: 2
+        case .int8: 1
+        }
+    }
+    /// Of the keys of one token and head, and again of its values.
+    package var scaleBytes: Int { self == .int8 ? MemoryLayout<Float>.stride : 0 }
 }
 
 /// Where the keys and values of one block lie: 64 tokens, all layers and heads.
 ///
-/// Of one head: K as `[4][d][16]` (token = 16·outer + inner), then, after all heads' K of the layer, V as `[64][d₁₆]`.
+/// Of one head: K as `[4][d][16]` (token = 16·outer + inner), then, after all heads' K of the layer, V as `[64][d₁₆]`; in
+/// int8 each of them followed by its scales, `[64]` float32.
 package struct KeyValueLayout: Sendable, Hashable {
     package static let blockTokens = Int(LATHE_KV_BLOCK_TOKENS)
     package let type: KeyValueType
@@ -27,14 +44,18 @@ package struct KeyValueLayout: Sendable, Hashable {
         headDimension = configuration.headDimension
     }
 
-    private var keyBytes: Int { Self.blockTokens * headDimension * type.elementBytes }
-    private var valueBytes: Int { Self.blockTokens * headDimension.roundedUp(to: 16) * type.elementBytes }
+    private var keyBytes: Int { Self.blockTokens * (headDimension * type.elementBytes + type.scaleBytes) }
+    private var valueBytes: Int {
+        Self.blockTokens * (headDimension.roundedUp(to: 16) * type.elementBytes + type.scaleBytes)
+    }
     private var layerBytes: Int { headCount * (keyBytes + valueBytes) }
     /// 64-byte aligned, since 64 tokens are. A validated model's fits Int: its sizes are below 2²⁴.
     package var blockBytes: Int { layerCount * layerBytes }
 
-    /// Keys and values of one token, without padding.
-    package var tokenBytes: Int { 2 * layerCount * headCount * headDimension * type.elementBytes }
+    /// Keys and values of one token with their scales, without padding.
+    package var tokenBytes: Int {
+        2 * layerCount * headCount * (headDimension * type.elementBytes + type.scaleBytes)
+    }
 
     package func keyOffset(layer: Int, head: Int) -> Int { layer * layerBytes + head * keyBytes }
     package func valueOffset(layer: Int, head: Int) -> Int {
