@@ -41,8 +41,9 @@ struct AllocationTests {
     private func expectNone(_ checkpoint: String, _ weights: String, _ threads: Int) async throws {
         let (counts, stacks) = try await AllocationCount.run("engine", checkpoint, weights, "\(threads)")
         #expect(counts.count >= 10)
+        let found = counts.filter { $0.step.contains { $0 > 0 } }
+        #expect(found.isEmpty, "\(stacks)")
         for count in counts {
-            #expect(count.step.allSatisfy { $0 == 0 }, "\(count)\n\(stacks)")
             // Something was counted at all: a prompt's chunks and a text's tokens, and workers of the team beside.
             #expect(count.entries > (count.name.hasPrefix("scored") ? 3 : 40), "\(count)")
             #expect((count.joined > 0) == (threads > 1), "\(count)")
@@ -145,7 +146,8 @@ struct AllocationCount: CustomStringConvertible {
         guard !stacks.isEmpty, let symbolizer = find("llvm-symbolizer"), let swift = find("swift") else {
             return stacks
         }
-        var lines = stacks.split(separator: "\n").map(String.init)
+        // A few of them say it.
+        var lines = stacks.split(separator: "\n").prefix(60).map(String.init)
         for (index, line) in lines.enumerated() {
             let parts = line.split(whereSeparator: { "()".contains($0) })
             guard parts.count > 1, parts[1].hasPrefix("+0x"), parts[0].hasSuffix("AllocationProbe") else { continue }

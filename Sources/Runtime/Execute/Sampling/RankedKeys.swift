@@ -5,7 +5,11 @@
 struct RankedKeys {
     private(set) var keys: [UInt64] = []
     private var other: [UInt64] = []
-    private var starts = [Int](repeating: 0, count: 1 << 11)
+    private var starts = [Int](repeating: 0, count: 1 << mostBits)
+
+    private static let mostBits = 11
+
+    static func byteCount(capacity: Int) -> Int { (2 * capacity + (1 << mostBits)) * 8 }
 
     /// - Parameter capacity: the most keys.
     init(capacity: Int) {
@@ -20,7 +24,7 @@ struct RankedKeys {
     mutating func sort() {
         // A pass costs its table, so few keys take few bits, and very few none.
         guard keys.count > 32 else { return insert() }
-        let bits = keys.count > 1024 ? 11 : 8
+        let bits = keys.count > 1024 ? Self.mostBits : 8
         // As long as `keys`, within its old capacity.
         other.removeLast(max(0, other.count - keys.count))
         other.append(contentsOf: repeatElement(0, count: keys.count - other.count))

@@ -9,6 +9,11 @@ struct SamplingBuffers {
     /// Of the keys in `ranked`, in their order.
     fileprivate var probabilities: [Float] = []
 
+    /// What they take for a vocabulary, for whoever plans memory.
+    static func byteCount(vocabularySize: Int) -> Int {
+        vocabularySize * 2 * MemoryLayout<Float>.stride + RankedKeys.byteCount(capacity: vocabularySize)
+    }
+
     init(vocabularySize: Int) {
         penalized.reserveCapacity(vocabularySize)
         ranked = RankedKeys(capacity: vocabularySize)
