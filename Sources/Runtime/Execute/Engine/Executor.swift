@@ -62,6 +62,9 @@ final class Executor: @unchecked Sendable {
     var linearRows = 0
     var work: Work = unsafe .idle
 
+    /// Told what the compute thread is at; nil but in tests.
+    var watcher: (@Sendable (ComputePhase) -> Void)?
+
     @unsafe
     struct ArenaBuffer {
         let base: UnsafeMutablePointer<Float>
@@ -124,6 +127,8 @@ final class Executor: @unchecked Sendable {
         unsafe probeRegions = Self.regions(readBy: plan, of: weights)
         stepWeightBytes = unsafe probeRegions.reduce(0) { $0 + $1.count }
         self.storage = storage
+        // Each has a row at least.
+        segments.reserveCapacity(maximumRows)
     }
 
     /// The formats in which quantized weights are kept in memory.
@@ -151,8 +156,10 @@ final class Executor: @unchecked Sendable {
 
     // MARK: A step
 
-    /// Opens a step without rows.
-    func begin() {
+    func enter(_ phase: ComputePhase) { watcher?(phase) }
+
+    /// Closes the step, and lets go of its timelines.
+    func end() {
         segments.removeAll(keepingCapacity: true)
         rowCount = 0
     }
