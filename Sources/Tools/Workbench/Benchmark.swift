@@ -64,7 +64,7 @@ public struct Benchmark: Sendable {
     public func measure(
         model: Model, options: EngineOptions, threads: Int, progress: (Int) -> Void = { _ in }
     ) async throws -> [Result] {
-        let context = model.configuration.contextLength
+        let context = options.contextLength ?? model.configuration.contextLength
         guard promptTokens >= 1, newTokens >= 2, batch >= 1, runs >= 1 else {
             throw LatheError(.invalidRequest, "A benchmark needs a prompt, 2 new tokens, a batch and a run at least.")
         }

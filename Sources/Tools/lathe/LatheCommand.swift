@@ -15,7 +15,7 @@ struct LatheCommand: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             Generate.self, Quantize.self, Prune.self, Evaluate.self, Diagnose.self, SweepCommand.self, FitCommand.self,
-            Score.self, Tokenize.self, Inspect.self, Synthesize.self, Bench.self,
+            PlanCommand.self, Score.self, Tokenize.self, Inspect.self, Synthesize.self, Bench.self,
         ])
 }
 

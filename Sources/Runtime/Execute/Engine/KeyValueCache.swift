@@ -75,11 +75,12 @@ final class KeyValueCache {
 
     /// Reserves address space for `blockCount` blocks; memory is taken when a block is first written.
     ///
-    /// - Throws: `budget` where the system does not have as much.
-    init(layout: KeyValueLayout, blockCount: Int) throws(LatheError) {
+    /// - Throws: `budget` where the plan or the system does not have as much.
+    init(layout: KeyValueLayout, blockCount: Int, ledger: MemoryLedger) throws(LatheError) {
         self.layout = layout
         self.blockCount = blockCount
-        storage = try engineBuffer(layout.blockBytes, blockCount, for: "the keys and values of all sessions")
+        storage = try ledger.buffer(
+            layout.blockBytes * blockCount, .keyValueCache, for: "the keys and values of all sessions")
         unsafe base = storage.elements(of: UInt8.self)
         free = Array((0..<blockCount).reversed())
     }
@@ -119,17 +120,4 @@ final class BlockTable {
     }
 
     fileprivate func removeAll() { blocks.removeAll(keepingCapacity: true) }
-}
-
-/// Memory for `size` times `count` bytes of an engine: sizes come from a model file and from options, so asking for more
-/// than there is is no mistake of the program.
-func engineBuffer(_ size: Int, _ count: Int, for purpose: String) throws(LatheError) -> AlignedBuffer {
-    let (bytes, overflows) = size.multipliedReportingOverflow(by: count)
-    guard !overflows, let buffer = AlignedBuffer(ifAvailable: bytes) else {
-        throw LatheError(
-            .budget,
-            "There is no memory for \(purpose): \(size) bytes times \(count). Ask for a shorter context or fewer sessions."
-        )
-    }
-    return buffer
 }

@@ -54,6 +54,22 @@ package final class InputFile: Sendable {
         return try read(offset: 0, count: byteCount).view
     }
 
+    /// The whole file in memory of our own, read piece by piece; the kernel's copy of each piece is given back.
+    package func copyWhole() throws(LatheError) -> ByteView {
+        guard let buffer = AlignedBuffer(ifAvailable: byteCount) else {
+            throw LatheError(
+                .budget, "There is no memory for a copy of \(quoted(path)), \(byteCount) bytes; map it instead.")
+        }
+        buffer.preferLargePages()
+        let piece = 8 << 20
+        for offset in stride(from: 0, to: byteCount, by: piece) {
+            let count = min(piece, byteCount - offset)
+            try read(offset: offset, count: count, into: buffer, at: offset)
+            dropPageCache(offset: offset, count: count)
+        }
+        return buffer.view
+    }
+
     /// Asks the kernel to forget its copies of these bytes, so that a converter that streams through a large file leaves
     /// the memory to others.
     package func dropPageCache(offset: Int, count: Int) {

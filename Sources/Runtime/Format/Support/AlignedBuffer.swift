@@ -19,6 +19,8 @@ package final class AlignedBuffer: @unchecked Sendable {
     package let byteCount: Int
     private let base: UnsafeMutableRawPointer
     private let isMapped: Bool
+    /// Gives the bytes back to a ledger's account when the buffer goes.
+    private let reservation: MemoryReservation?
 
     /// Traps where the system has no more memory; for sizes that come from a file or a user, see `init(ifAvailable:)`.
     package convenience init(byteCount: Int) {
@@ -26,9 +28,10 @@ package final class AlignedBuffer: @unchecked Sendable {
     }
 
     /// nil where the system has no more memory.
-    package init?(ifAvailable byteCount: Int) {
+    package init?(ifAvailable byteCount: Int, reservation: MemoryReservation? = nil) {
         precondition(byteCount >= 0)
         self.byteCount = byteCount
+        self.reservation = reservation
         isMapped = byteCount >= Self.mappedByteCount
         if isMapped {
             let pages = unsafe mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
@@ -49,6 +52,13 @@ package final class AlignedBuffer: @unchecked Sendable {
         } else {
             unsafe base.deallocate()
         }
+    }
+
+    /// Asks for pages of 2 MB, of which an address translation buffer covers far more. A hint, where the system has them.
+    package func preferLargePages() {
+        #if canImport(Glibc)
+            if isMapped { _ = unsafe madvise(base, byteCount, MADV_HUGEPAGE) }
+        #endif
     }
 
     /// From this size on a map of its own is worth a system call.

@@ -26,14 +26,17 @@ struct Bench: AsyncParsableCommand {
     func run() async throws {
         let clock = ContinuousClock()
         let start = clock.now
-        let model = try model.loadModel()
+        let (model, plan) = try model.load {
+            $0.maximumSessions = max(1, batch)
+            $0.threads = self.model.threads?.counts.max()
+        }
         let loaded: LoadedEngine
         do {
-            let engine = try self.model.makeEngine(model)
+            let engine = try Engine(model: model, plan: plan)
             loaded = LoadedEngine(engine, seconds: (clock.now - start).seconds)
         }
         var benchmark = Benchmark()
-        let context = model.configuration.contextLength
+        let context = plan.contextLength
         let newTokens = newTokens ?? max(2, min(128, context / 2))
         benchmark.promptTokens = promptTokens ?? min(512, max(1, context - min(max(0, newTokens), context)))
         benchmark.newTokens = newTokens

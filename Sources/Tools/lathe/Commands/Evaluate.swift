@@ -28,13 +28,22 @@ struct Evaluate: AsyncParsableCommand {
     @Flag(help: "Print one JSON object.")
     var json = false
 
-    func validate() throws { try model.requireOneThreadCount() }
+    func validate() throws {
+        try model.requireOneThreadCount()
+        if model.memoryBudget != nil && reference != nil {
+            throw ValidationError(
+                "--memory-budget plans the model, not the float32 pass of --reference; leave one of them away.")
+        }
+    }
 
     func run() async throws {
         let start = ContinuousClock.now
-        let model = try model.loadModel()
+        let outline = try model.outline()
         let windows = try EvaluationWindows(
-            length: window, stride: stride, contextLength: model.configuration.contextLength)
+            length: window, stride: stride, contextLength: model.context ?? outline.configuration.contextLength)
+        let evaluation = Evaluation(windows: windows, options: model.engineOptions())
+        let options = try evaluation.engineOptions(for: outline)
+        let (model, _) = try model.load { $0 = options }
         guard let tokenizer = model.tokenizer else {
             throw LatheError(
                 .missing,
@@ -46,7 +55,6 @@ struct Evaluate: AsyncParsableCommand {
             try EvaluationReference(checkpoint: path, threads: self.model.threads?.first)
         }
         let progress = TimedProgress("evaluating")
-        let evaluation = Evaluation(windows: windows, options: self.model.engineOptions())
         let result = try await evaluation.measure(model, on: text, against: reference, progress: progress.show)
         if json {
             printJSON(result, text)

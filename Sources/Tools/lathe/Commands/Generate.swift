@@ -41,14 +41,14 @@ struct Generate: AsyncParsableCommand {
     func validate() throws { try model.requireOneThreadCount() }
 
     func run() async throws {
-        let model = try model.loadModel()
+        let (model, plan) = try model.load()
         var tokens = try promptTokens(model)
         // What the session would feed for it, so that it is counted and printed.
         if tokens.isEmpty, let first = model.configuration.beginningOfTextID { tokens = [Int32(first)] }
         var options = options
         // Drawn here, so that it can be printed and the run repeated; small enough for every reader of JSON.
         options.seed = seed ?? UInt64.random(in: 0..<1 << 53)
-        let engine = try self.model.makeEngine(model)
+        let engine = try Engine(model: model, plan: plan)
         options.maximumTokens = maximumTokens ?? max(1, min(64, engine.contextLength - tokens.count))
         let session = try engine.makeSession()
 

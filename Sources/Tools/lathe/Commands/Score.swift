@@ -19,13 +19,13 @@ struct Score: AsyncParsableCommand {
     func validate() throws { try model.requireOneThreadCount() }
 
     func run() async throws {
-        let model = try model.loadModel()
+        let (model, plan) = try model.load()
         let tokens = try input.tokens(model, path: self.model.model)
-        let engine = try self.model.makeEngine(model)
+        let engine = try Engine(model: model, plan: plan)
         guard tokens.count <= engine.contextLength else {
             throw LatheError(
                 .invalidRequest,
-                "The text has \(tokens.count) tokens; the model's context holds \(engine.contextLength).")
+                "The text has \(tokens.count) tokens; the context holds \(engine.contextLength).")
         }
         let session = try engine.makeSession()
         let scores: [TokenScore]
