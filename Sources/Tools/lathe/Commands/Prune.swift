@@ -53,6 +53,11 @@ struct Prune: AsyncParsableCommand {
         help: ArgumentHelp(
             "Threads that compute for wanda. (default: what affinity, CPU quota and cores allow)", valueName: "n"))
     var threads: Int?
+    @Option(
+        help: ArgumentHelp(
+            "Memory that the whole process may take, as 700MB; more is refused before it starts. (default: none, about 256 MB "
+                + "are taken)", valueName: "size"))
+    var memoryBudget: ByteCount?
     @Flag(help: "Print one JSON object instead of the table.")
     var json = false
 
@@ -74,7 +79,8 @@ struct Prune: AsyncParsableCommand {
         let options = PruningOptions(
             sparsity: sparsity, scope: scope, criterion: criterion, pattern: try .init(named: pattern),
             excluded: exclude, includesEmbeddings: includeEmbeddings, balancesPairs: balancePairs)
-        let pruner = Pruner(options)
+        var pruner = Pruner(options)
+        pruner.memoryBudget = memoryBudget?.bytes
         // Before a text is read and a model run for nothing.
         try pruner.check(checkpoint: checkpoint, output: output)
         let windows = try calibration.map { text throws(LatheError) in
@@ -95,6 +101,7 @@ struct Prune: AsyncParsableCommand {
             "criterion": .string(criterion.rawValue), "scope": .string(report.scope), "pattern": .string(pattern),
             "seconds": .number(seconds),
             "peak_resident_bytes": ProcessMemory.peakResidentBytes().map(JSON.number) ?? .null,
+            "planned_bytes": .number(report.memory.planned),
             "tensors": .array(
                 report.tensors.map { tensor in
                     [
@@ -129,7 +136,8 @@ struct Prune: AsyncParsableCommand {
             """
             \(output): \(percent(report.sparsity)) of \(report.count) weights are zero, \
             \(percent(report.sparsityBefore)) were before; in \(seconds.rounded(to: 2)) s\
-            \(ProcessMemory.peakResidentBytes().map { ", peak memory \(Bytes.text($0))" } ?? "").
+            \(ProcessMemory.peakResidentBytes().map { ", peak memory \(Bytes.text($0))" } ?? "") \
+            (planned: \(Bytes.text(report.memory.planned))).
             """)
     }
 }

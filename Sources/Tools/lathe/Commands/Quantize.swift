@@ -18,13 +18,19 @@ struct Quantize: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp("Threads that encode. (default: what affinity, CPU quota and cores allow)", valueName: "n"))
     var threads: Int?
+    @Option(
+        help: ArgumentHelp(
+            "Memory that the whole process may take, as 700MB; more is refused before it starts. (default: none, about 256 MB "
+                + "are taken)", valueName: "size"))
+    var memoryBudget: ByteCount?
     @Flag(help: "Print one JSON object instead of the table.")
     var json = false
 
     func run() async throws {
         let clock = ContinuousClock()
         let start = clock.now
-        let compiler = try recipe.makeCompiler(checkpoint: checkpoint, threads: threads)
+        var compiler = try recipe.makeCompiler(checkpoint: checkpoint, threads: threads)
+        compiler.memoryBudget = memoryBudget?.bytes
         let report = try compiler.compile(checkpoint: checkpoint, output: output, progress: ProgressBar.show)
         let seconds = (clock.now - start).seconds
         for warning in report.warnings { StandardError.warn(warning) }
@@ -38,6 +44,7 @@ struct Quantize: AsyncParsableCommand {
             "bytes_after": .number(report.bytesAfter),
             "seconds": .number(seconds),
             "peak_resident_bytes": ProcessMemory.peakResidentBytes().map(JSON.number) ?? .null,
+            "planned_bytes": .number(report.memory.planned),
             "tensors": .array(
                 report.tensors.map { tensor in
                     [
@@ -72,7 +79,8 @@ struct Quantize: AsyncParsableCommand {
             """
             \(output): \(Bytes.text(report.bytesBefore)) → \(Bytes.text(report.bytesAfter)) (\(ratio.rounded(to: 2))×) \
             in \(seconds.rounded(to: 2)) s\
-            \(ProcessMemory.peakResidentBytes().map { ", peak memory \(Bytes.text($0))" } ?? "").
+            \(ProcessMemory.peakResidentBytes().map { ", peak memory \(Bytes.text($0))" } ?? "") \
+            (planned: \(Bytes.text(report.memory.planned))).
             """)
     }
 }
