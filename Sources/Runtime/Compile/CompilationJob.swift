@@ -85,8 +85,9 @@ struct CompilationJob {
         }
         writer.declare(ModelFile.tensorDeclarations(graph: Graph(), tokenizer: tokenizer))
         for tensor in tokenizer?.tensors ?? [] { try writer.write(tensor.bytes) }
-        let map = try writer.finish(metadata: metadata(graph, report))
+        // Before what is left takes its time: the disk.
         progress(.init(tensor: "", completedBytes: total, totalBytes: total))
+        let map = try writer.finish(metadata: metadata(graph, report))
         return Outcome(map: map, byteCount: writer.byteCount, tensors: report)
     }
 

@@ -3,7 +3,7 @@ import Lathe
 import LatheFormat
 import LatheWorkbench
 
-struct Evaluate: AsyncParsableCommand {
+struct Evaluate: AsyncParsableCommand, FencedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measure how well a model predicts a text, and what its compression cost.",
         discussion: """
@@ -12,6 +12,7 @@ struct Evaluate: AsyncParsableCommand {
             """)
 
     @OptionGroup var model: ModelArguments
+    @OptionGroup(title: "Memory") var memory: FenceArguments
     @Option(help: ArgumentHelp("The file with the text.", valueName: "file"), completion: .file())
     var text: String
     @Option(
@@ -28,9 +29,13 @@ struct Evaluate: AsyncParsableCommand {
     @Flag(help: "Print one JSON object.")
     var json = false
 
+    var filesRead: [String] { [model.model, text] + (reference.map { [$0] } ?? []) }
+    var filesMapped: [String] { [model.model] }
+
     func validate() throws { try model.requireOneThreadCount() }
 
     func run() async throws {
+        PhaseMarks.mark("load")
         let start = ContinuousClock.now
         let model = try model.loadModel()
         let windows = try EvaluationWindows(
@@ -46,6 +51,7 @@ struct Evaluate: AsyncParsableCommand {
             try EvaluationReference(checkpoint: path, threads: self.model.threads?.first)
         }
         let progress = TimedProgress("evaluating")
+        PhaseMarks.mark("evaluate")
         let evaluation = Evaluation(windows: windows, options: self.model.engineOptions())
         let result = try await evaluation.measure(model, on: text, against: reference, progress: progress.show)
         if json {

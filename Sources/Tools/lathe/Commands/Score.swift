@@ -3,11 +3,12 @@ import Lathe
 import LatheFormat
 import LatheWorkbench
 
-struct Score: AsyncParsableCommand {
+struct Score: AsyncParsableCommand, FencedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print how likely each token of a text is, given those before it.")
 
     @OptionGroup var model: ModelArguments
+    @OptionGroup(title: "Memory") var memory: FenceArguments
     @OptionGroup var input: InputArguments
     @Option(
         help: ArgumentHelp("Also write all logits, one F32 tensor [tokens, vocabulary].", valueName: "out.safetensors"),
@@ -16,9 +17,13 @@ struct Score: AsyncParsableCommand {
     @Flag(help: "Print one JSON object instead of a table.")
     var json = false
 
+    var filesRead: [String] { [model.model] }
+    var filesMapped: [String] { [model.model] }
+
     func validate() throws { try model.requireOneThreadCount() }
 
     func run() async throws {
+        PhaseMarks.mark("load")
         let model = try model.loadModel()
         let tokens = try input.tokens(model, path: self.model.model)
         let engine = try self.model.makeEngine(model)
