@@ -78,3 +78,13 @@ private struct FixedNorms: PruningCalibration {
 extension [Float] {
     var zeros: Int { count { $0 == 0 } }
 }
+
+extension Selection {
+    /// The mask of a whole matrix that is cut by itself.
+    static func layer(_ scores: WeightScores, sparsity: Double) -> WeightMask {
+        var mask = WeightMask(count: scores.count)
+        var cut = scores.withKeys { SelectionCut(taking: zeros(sparsity, of: scores.count), of: $0) }
+        apply(&cut, scores, at: 0, &mask)
+        return mask
+    }
+}

@@ -183,7 +183,8 @@ import Testing
             let scores = WeightScores(rows: 19, depth: depth, keys: keys)
             var mask = Selection.layer(scores, sparsity: 0.6)
             let before = mask.keptCount
-            _ = PairBalance.balance(&mask, scores)
+            var balance = PairBalance()
+            balance.balance(&mask, scores)
             #expect(abs(mask.keptCount - before) <= 1)
             for index in keys.indices where keys[index] == 0 { #expect(!mask[index]) }
             for top in stride(from: 0, to: 19, by: 16) {

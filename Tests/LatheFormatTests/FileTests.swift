@@ -113,7 +113,6 @@ import Testing
         let bytes = ByteView(copying: new)
         for start in stride(from: 0, to: new.count, by: 2500) {
             try file.append(bytes.slice(offset: start, count: 2500))
-            try file.dropPageCache()
         }
         try file.write(bytes.slice(offset: 0, count: 100), at: 0)
         try file.finish()
@@ -221,7 +220,6 @@ import Testing
     @Test func memoryFilesEndAsMaps() throws {
         let file = try AtomicFile(.memory(name: "the compiled model"))
         try file.append(ByteView(copying: new))
-        try file.dropPageCache()
         let mapped = try #require(try file.finish())
         #expect(mapped.path == "the compiled model")
         #expect(mapped.view.array() == new)

@@ -6,7 +6,8 @@ struct CompilationJob {
     private let recipe: Recipe
     private let plan: RecipePlan
     private let provider: (any WeightProvider)?
-    private let threads: Int
+    private let memory: ConversionPlan
+    private let workspace: Workspace
     private let sourceHash: String?
     private let pruning: JSON?
     /// With dense encodings, until each matrix is encoded.
@@ -14,26 +15,38 @@ struct CompilationJob {
     private let tokenizer: TokenizerTables?
     /// What the checkpoint says and is not followed, one sentence each.
     let warnings: [String]
+    private let fixed: MemoryReservation
+    private let faultInjection: AtomicFile.FaultInjection?
 
     init(
-        checkpoint: Checkpoint, compiler: Compiler, sourceHash: () throws(LatheError) -> String?,
+        checkpoint: Checkpoint, compiler: Compiler, hashesSource: Bool,
         progress: (Compiler.Progress) -> Void
     ) throws(LatheError) {
         definition = try Architectures.define(checkpoint)
         recipe = compiler.recipe
-        threads = compiler.threads
         plan = try RecipePlan(recipe, for: definition)
         graph = try Self.graph(definition, recipe, plan, source: checkpoint.path)
         _ = try ModelConfiguration(json: definition.configuration.json, source: checkpoint.configurationPath)
         var warnings = definition.warnings.map { "\(checkpoint.path): \($0)" }
+        memory = try ConversionPlan(
+            budget: compiler.memoryBudget, definition: definition, plan: plan, recipe: recipe,
+            tokens: compiler.calibrationWindows.reduce(0) { $0 + $1.count },
+            tokenizer: TokenizerCompiler.memoryByteCount(folder: checkpoint.path), threads: compiler.threads)
+        let ledger = memory.makeLedger(failing: compiler.faults.allocation)
+        workspace = Workspace(threads: compiler.threads, ledger: ledger)
+        faultInjection = compiler.faults.file
+        fixed = try ledger.reserve(memory.fixed, .windows, for: "what is read and written at once")
         tokenizer = try TokenizerCompiler.compile(folder: checkpoint.path) { warnings.append($0) }
         self.warnings = warnings
         // What takes long comes after everything that can be refused.
+        let calibrating = try ledger.reserve(
+            memory.calibration.whileRunning, .windows, for: "calibrated steps (--method rtn needs none)")
         provider = try WeightPreparation(
             recipe: recipe, plan: plan, checkpoint: checkpoint, definition: definition,
-            windows: compiler.calibrationWindows, threads: threads
+            windows: compiler.calibrationWindows, threads: compiler.threads
         ).makeProvider(progress: progress)
-        self.sourceHash = try sourceHash()
+        withExtendedLifetime(calibrating) {}
+        sourceHash = hashesSource ? try SHA256.hexDigest(of: checkpoint.weights.files, ledger: ledger) : nil
         pruning = try checkpoint.pruning
     }
 
@@ -75,13 +88,18 @@ struct CompilationJob {
         let map: MappedFile?
         let byteCount: Int
         let tensors: [CompilationReport.Tensor]
+        let memory: ConversionMemory
     }
 
     /// - Parameter dropsPageCache: a checkpoint that is read once, to be stored in another form, need not stay in memory.
     func write(
         to destination: AtomicFile.Destination, dropsPageCache: Bool, progress: (Compiler.Progress) -> Void
     ) throws(LatheError) -> Outcome {
-        let writer = try LatheFileWriter(destination, headerByteCount: headerBound)
+        let writer = try LatheFileWriter(
+            destination, headerByteCount: headerBound, faultInjection: faultInjection)
+        let kept = try workspace.ledger.reserve(
+            memory.calibration.kept, .windows, for: "what calibrated steps have made")
+        defer { withExtendedLifetime((kept, fixed)) {} }
         var graph = graph
         var report: [CompilationReport.Tensor] = []
         var completed = 0
@@ -102,9 +120,12 @@ struct CompilationJob {
         }
         writer.declare(ModelFile.tensorDeclarations(graph: Graph(), tokenizer: tokenizer))
         for tensor in tokenizer?.tensors ?? [] { try writer.write(tensor.bytes) }
-        let map = try writer.finish(metadata: metadata(graph, report))
+        // Before what is left takes its time: the disk.
         progress(.init(tensor: "", completedBytes: total, totalBytes: total))
-        return Outcome(map: map, byteCount: writer.byteCount, tensors: report)
+        let map = try writer.finish(metadata: metadata(graph, report))
+        var memory = memory.memory
+        memory.windowsTaken = workspace.ledger.peak(.windows)
+        return Outcome(map: map, byteCount: writer.byteCount, tensors: report, memory: memory)
     }
 
     private func write(
@@ -113,26 +134,47 @@ struct CompilationJob {
         switch source.role {
         case .matrix:
             let matrix = MatrixWriter(
-                writer: writer, source: source, format: plan.formats[source.name]!, threads: threads)
+                writer: writer, source: source, format: plan.formats[source.name]!,
+                schedule: memory.schedules[source.name]!, workspace: workspace)
             return try matrix.write(try provider?.matrix(source.name))
         case .rows:
-            let width = source.shape[source.shape.count - 1]
-            let floats =
-                if let provided = try provider?.rows(source.name) {
-                    AlignedBuffer(copying: provided)
-                } else {
-                    try source.entry.file.floats(of: source.entry.tensor.name)
-                }
-            let slice = MatrixSlice(
-                buffer: floats, columns: source.shape.count == 2 ? source.shape[0] : 1, depth: width,
-                columnStride: width, depthStride: 1, place: source.place)
-            try slice.requireFinite()
             writer.declare(Parameter(name: source.name, shape: source.shape, encoding: .rows).declarations)
-            try writer.write(Packing.packRows(floats, rows: slice.columns, width: width))
+            let width = source.shape[source.shape.count - 1]
+            let rows = source.shape.count == 2 ? source.shape[0] : 1
+            let step = RowSlices.step(width: width)
+            let provided = try provider?.rows(source.name).map { AlignedBuffer(copying: $0) }
             var error = EncodingError()
-            error.zeros = slice.zeroCount
+            for start in stride(from: 0, to: rows, by: step) {
+                let range = start..<min(start + step, rows)
+                error.zeros += try write(range, width: width, of: source, provided, to: writer)
+            }
             return .init(encoding: .rows, error: error)
         }
+    }
+
+    /// - Returns: how many of the numbers are zero.
+    private func write(
+        _ rows: Range<Int>, width: Int, of source: WeightSource, _ provided: AlignedBuffer?, to writer: LatheFileWriter
+    ) throws(LatheError) -> Int {
+        let floats =
+            if let provided {
+                provided
+            } else {
+                try source.entry.file.floats(
+                    of: source.entry.tensor, elements: rows.lowerBound * width..<rows.upperBound * width,
+                    ledger: workspace.ledger)
+            }
+        let count = provided == nil ? rows.count : provided!.byteCount / (4 * width)
+        precondition(count == rows.count, "what is provided is a vector, and written at once")
+        let slice = MatrixSlice(
+            buffer: floats, columns: count, depth: width, columnStride: width, depthStride: 1, place: source.place,
+            firstColumn: rows.lowerBound)
+        try slice.requireFinite()
+        let padded = try workspace.buffer(
+            count * width.roundedUp(to: 16) * 4, for: "the rows of \(source.place)")
+        Packing.packRows(floats, rows: count, width: width, into: padded)
+        try writer.writePiece(padded.view)
+        return slice.zeroCount
     }
 
     // MARK: Header

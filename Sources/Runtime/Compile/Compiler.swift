@@ -2,12 +2,17 @@ public import LatheFormat
 
 /// Turns a Hugging Face checkpoint into a `.lathe` file.
 ///
-/// Tensors stream: one is read, encoded and written before the next is touched, so that memory peaks at about one
-/// tensor beside the output. Nothing stands at the destination until the file is complete.
+/// Tensors stream: one is read, encoded and written before the next is touched, in slices where one is too large, so that
+/// memory keeps to a plan that is made before anything is read. Nothing stands at the destination until the file is complete.
 public struct Compiler: Sendable {
     public var recipe: Recipe
     /// Threads that encode.
     public var threads: Int
+    /// Bytes that the whole process may take, by a plan; what does not fit is refused before it starts. nil: slices are
+    /// chosen for a quarter of a gigabyte, and nothing is refused. No result depends on it.
+    public var memoryBudget: Int?
+    /// What is made to fail, in tests.
+    var faults = Faults()
     /// What `recipe.calibration` describes: token ids, window by window.
     package var calibrationWindows: [[Int32]] = []
 
@@ -19,6 +24,12 @@ public struct Compiler: Sendable {
     /// By the recipe that has this format and defaults.
     public init(weights: WeightFormats = .int8, threads: Int = 1) {
         self.init(recipe: Recipe(weights: weights), threads: threads)
+    }
+
+    struct Faults: Sendable {
+        /// Whether the n-th request to the ledger fails.
+        var allocation: (@Sendable (Int) -> Bool)?
+        var file: (@Sendable (AtomicFile.Operation, Int) -> AtomicFile.Fault?)?
     }
 
     /// How far a conversion is, in bytes of the checkpoint's tensors.
@@ -35,17 +46,14 @@ public struct Compiler: Sendable {
         checkpoint path: String, output: String, progress: (Progress) -> Void = { _ in }
     ) throws(LatheError) -> CompilationReport {
         // Read, not mapped: a mapped checkpoint would count as this process's memory, page after page.
-        let checkpoint = try Checkpoint(path: path, access: .read)
+        let checkpoint = try Checkpoint(path: path, access: .streamed)
         try checkOutput(output, isNoneOf: checkpoint.inputPaths)
-        let job = try CompilationJob(
-            checkpoint: checkpoint, compiler: self,
-            sourceHash: { () throws(LatheError) in try SHA256.hexDigest(of: checkpoint.weights.files) },
-            progress: progress)
+        let job = try CompilationJob(checkpoint: checkpoint, compiler: self, hashesSource: true, progress: progress)
         let outcome = try job.write(to: .path(output), dropsPageCache: true, progress: progress)
         return CompilationReport(
             warnings: job.warnings,
             bytesBefore: checkpoint.weights.files.reduce(0) { $0 + $1.fileByteCount }, bytesAfter: outcome.byteCount,
-            tensors: outcome.tensors)
+            tensors: outcome.tensors, memory: outcome.memory)
     }
 
     /// What the file of this conversion would be, for a memory plan. Matrices that may become sparse count as dense.
@@ -60,8 +68,7 @@ public struct Compiler: Sendable {
         checkpoint path: String, warn: (String) -> Void = { _ in }, progress: (Progress) -> Void = { _ in }
     ) throws(LatheError) -> MappedFile {
         let checkpoint = try Checkpoint(path: path, access: .read)
-        let job = try CompilationJob(
-            checkpoint: checkpoint, compiler: self, sourceHash: { () throws(LatheError) in nil }, progress: progress)
+        let job = try CompilationJob(checkpoint: checkpoint, compiler: self, hashesSource: false, progress: progress)
         for warning in job.warnings { warn(warning) }
         return try job.write(to: .memory(name: path), dropsPageCache: false, progress: progress).map!
     }
@@ -88,4 +95,6 @@ public struct CompilationReport: Sendable {
     public let bytesBefore: Int
     public let bytesAfter: Int
     public let tensors: [Tensor]
+    /// What was planned, and what was taken.
+    public let memory: ConversionMemory
 }

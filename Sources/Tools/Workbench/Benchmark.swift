@@ -88,13 +88,18 @@ public struct Benchmark: Sendable {
         var measured: [Run] = []
         for index in 0...runs {
             progress(index)
-            let run = try await measureOnce(engine, random: &random)
+            let run = try await measureOnce(engine, random: &random) { phase in
+                if index > 0 { PhaseMarks.mark(phase) } else if phase == "prefill" { PhaseMarks.mark("warm-up") }
+            }
             if index > 0 { measured.append(run) }
         }
+        PhaseMarks.mark("idle")
         return results(engine, measured)
     }
 
-    private func measureOnce(_ engine: Engine, random: inout SplitMix64) async throws -> Run {
+    private func measureOnce(
+        _ engine: Engine, random: inout SplitMix64, entering: (_ phase: String) -> Void
+    ) async throws -> Run {
         let vocabulary = UInt64(engine.model.configuration.vocabularySize)
         let prompts = (0..<batch).map { _ in (0..<promptTokens).map { _ in Int32(random.next() % vocabulary) } }
         var sessions: [Session] = []
@@ -105,6 +110,7 @@ public struct Benchmark: Sendable {
 
         var probes = [await engine.readBandwidth()]
         options.maximumTokens = 1
+        entering("prefill")
         var start = clock.now
         var streams: [AsyncThrowingStream<GeneratedToken, any Error>] = []
         for (session, prompt) in zip(sessions, prompts) {
@@ -115,6 +121,7 @@ public struct Benchmark: Sendable {
 
         probes.append(await engine.readBandwidth())
         options.maximumTokens = newTokens - 1
+        entering("decode")
         start = clock.now
         // The prompt is empty: each session goes on from the token that it sampled last.
         streams = []

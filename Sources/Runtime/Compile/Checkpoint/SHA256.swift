@@ -42,15 +42,23 @@ struct SHA256 {
     }
 
     /// The digest of the files' contents, one after the other: of a checkpoint in one file, what `sha256sum` prints.
-    static func hexDigest(of files: [SafetensorsFile]) throws(LatheError) -> String {
+    ///
+    /// Each file goes through the kernel's cache and out of it again.
+    static func hexDigest(of files: [SafetensorsFile], ledger: MemoryLedger) throws(LatheError) -> String {
         var digest = SHA256()
+        let window = try ledger.buffer(windowByteCount, .windows, for: "the checksum of the checkpoint")
         for file in files {
             let input = try InputFile.open(path: file.path)
-            let window = 8 << 20
-            for offset in stride(from: 0, to: input.byteCount, by: window) {
-                digest.update(try input.read(offset: offset, count: min(window, input.byteCount - offset)).view)
+            for offset in stride(from: 0, to: input.byteCount, by: windowByteCount) {
+                let count = min(windowByteCount, input.byteCount - offset)
+                try input.read(offset: offset, count: count, into: window)
+                input.dropPageCache(offset: offset, count: count)
+                digest.update(window.view.slice(offset: 0, count: count))
             }
+            input.dropPageCache()
         }
         return digest.finish()
     }
+
+    static let windowByteCount = 4 << 20
 }

@@ -7,15 +7,16 @@ struct PrunedCheckpoint {
     static let metadataKey = "lathe.pruning"
 
     let checkpoint: Checkpoint
-    let definition: ModelDefinition
+    private let job: PruningJob
     /// By the names of the checkpoint's tensors.
     private let matrices: [String: PruningJob.Matrix]
     private let parameters: Set<String>
     private let pruning: String
 
-    init(_ checkpoint: Checkpoint, _ definition: ModelDefinition, _ matrices: [PruningJob.Matrix], metadata: JSON) {
+    init(_ checkpoint: Checkpoint, _ job: PruningJob, _ matrices: [PruningJob.Matrix], metadata: JSON) {
         self.checkpoint = checkpoint
-        self.definition = definition
+        self.job = job
+        let definition = job.definition
         var byTensor: [String: PruningJob.Matrix] = [:]
         for matrix in matrices { byTensor[matrix.source.entry.tensor.name] = matrix }
         // A second copy of a tied embedding must stay a copy, or the two would no longer be tied.
@@ -44,55 +45,61 @@ struct PrunedCheckpoint {
                 file.dropPageCache(of: tensor)
             }
             try writer.finish()
-            try writer.dropPageCache()
         }
         try folder.finish()
     }
 
-    private static let pieceElements = 1 << 20
+    private static let pieceElements = 1 << 18
+
+    /// Bytes of a piece as it is read, as floats and as it is written, at most.
+    static let pieceByteCount = pieceElements * (8 + 4 + 8)
 
     private func write(_ tensor: TensorInfo, of file: SafetensorsFile, to writer: SafetensorsWriter) throws(LatheError)
     {
         let width = max(1, tensor.dtype.bitWidth / 8)
         let matrix = matrices[tensor.name]
+        let made = try matrix.map { (matrix) throws(LatheError) in try job.mask(of: matrix) }
         let step = Self.pieceElements * width
         for start in stride(from: 0, to: tensor.byteCount, by: step) {
             let range = start..<min(start + step, tensor.byteCount)
-            var piece = try file.bytes(of: tensor, range)
-            if let matrix {
-                piece = zeroed(piece, first: start / width, width: width, matrix)
+            var piece = try file.bytes(of: tensor, range, ledger: job.ledger)
+            if let matrix, let made {
+                piece = try zeroed(piece, first: start / width, width: width, matrix.source, made.mask)
             } else if parameters.contains(tensor.name) {
                 try requireFinite(tensor, of: file, start / width..<range.upperBound / width)
             }
             try writer.write(piece)
         }
+        withExtendedLifetime(made) {}
     }
 
     /// The elements from `first` on, in the checkpoint's order, with zeros where the mask has none.
-    private func zeroed(_ piece: ByteView, first: Int, width: Int, _ matrix: PruningJob.Matrix) -> ByteView {
-        let buffer = AlignedBuffer(byteCount: piece.count)
+    private func zeroed(
+        _ piece: ByteView, first: Int, width: Int, _ source: WeightSource, _ mask: WeightMask
+    ) throws(LatheError) -> ByteView {
+        let buffer = try job.ledger.buffer(piece.count, .windows, for: "a piece of \(quoted(source.entry.tensor.name))")
         buffer.copy(piece, at: 0)
         switch width {
-        case 1: zero(buffer, UInt8.self, first, matrix)
-        case 2: zero(buffer, UInt16.self, first, matrix)
-        case 4: zero(buffer, UInt32.self, first, matrix)
-        default: zero(buffer, UInt64.self, first, matrix)
+        case 1: zero(buffer, UInt8.self, first, source, mask)
+        case 2: zero(buffer, UInt16.self, first, source, mask)
+        case 4: zero(buffer, UInt32.self, first, source, mask)
+        default: zero(buffer, UInt64.self, first, source, mask)
         }
         return buffer.view
     }
 
     private func zero<T: FixedWidthInteger & BitwiseCopyable>(
-        _ buffer: AlignedBuffer, _ type: T.Type, _ first: Int, _ matrix: PruningJob.Matrix
+        _ buffer: AlignedBuffer, _ type: T.Type, _ first: Int, _ source: WeightSource, _ mask: WeightMask
     ) {
-        let (outputs, inputs) = (matrix.source.shape[0], matrix.source.shape[1])
+        let (outputs, inputs) = (source.shape[0], source.shape[1])
         buffer.withMutableSpan(of: T.self) { elements in
-            guard matrix.source.isTransposed else {
-                for index in elements.indices where !matrix.mask[first + index] { elements[index] = 0 }
+            guard source.isTransposed else {
+                for index in elements.indices where !mask[first + index] { elements[index] = 0 }
                 return
             }
             var (input, output) = (first / outputs, first % outputs)
             for index in elements.indices {
-                if !matrix.mask[output * inputs + input] { elements[index] = 0 }
+                if !mask[output * inputs + input] { elements[index] = 0 }
                 output += 1
                 if output == outputs { (input, output) = (input + 1, 0) }
             }
@@ -102,7 +109,7 @@ struct PrunedCheckpoint {
     private func requireFinite(
         _ tensor: TensorInfo, of file: SafetensorsFile, _ elements: Range<Int>
     ) throws(LatheError) {
-        if let bad = try file.floats(of: tensor, elements: elements).view.firstNotFinite {
+        if let bad = try file.floats(of: tensor, elements: elements, ledger: job.ledger).view.firstNotFinite {
             throw LatheError(
                 .notFinite,
                 "\(quoted(file.path)): the tensor \(quoted(tensor.name)) holds a value that is not finite at element "

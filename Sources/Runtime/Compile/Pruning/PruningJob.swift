@@ -17,9 +17,15 @@ struct PruningJob {
     /// What became of one matrix.
     struct Matrix {
         let source: WeightSource
-        let mask: WeightMask
+        /// nil where memory does not hold the masks of all matrices: then it is decided again, from what is below.
+        fileprivate(set) var mask: WeightMask?
+        fileprivate var reservation: MemoryReservation?
+        let zeros: Int
         let zerosBefore: Int
         let balanceLoss: Double?
+        fileprivate let norms: [Float]?
+        /// As it was before this matrix.
+        fileprivate let cut: SelectionCut?
     }
 
     let options: PruningOptions
@@ -28,8 +34,14 @@ struct PruningJob {
     /// In the order of the model.
     let targets: [WeightSource]
     let excluded: [String]
+    let plan: PruningPlan
+    let ledger: MemoryLedger
 
-    init(_ checkpoint: Checkpoint, _ options: PruningOptions) throws(LatheError) {
+    /// - Parameter tokens: of the calibration text.
+    init(
+        _ checkpoint: Checkpoint, _ options: PruningOptions, budget: Int? = nil, tokens: Int = 0,
+        failing: (@Sendable (Int) -> Bool)? = nil
+    ) throws(LatheError) {
         self.options = options
         sparsity = try options.resolvedSparsity()
         definition = try Architectures.define(checkpoint)
@@ -56,6 +68,9 @@ struct PruningJob {
                         + "\(target.shape[1]); exclude it, or choose a pattern that divides them.")
             }
         }
+        plan = try PruningPlan(
+            budget: budget, definition: definition, targets: targets, tokens: options.criterion == .wanda ? tokens : 0)
+        ledger = MemoryLedger(limits: budget == nil ? [:] : [.windows: plan.memory.windows], failing: failing)
     }
 
     var scope: String {
@@ -73,7 +88,7 @@ struct PruningJob {
 
     // MARK: Deciding
 
-    /// Decides about every weight. Memory: the scores of one matrix, and a bit for each weight.
+    /// Decides about every weight. Memory: the scores of one matrix or of a slice of it, and a bit for each weight.
     ///
     /// - Parameters:
     ///   - calibration: needed by wanda alone.
@@ -88,8 +103,7 @@ struct PruningJob {
             while !search.isDone {
                 for target in targets {
                     progress(target)
-                    let scores = try WeightScores(target)
-                    search.count(scores.keys.span)
+                    try slices(target, norms: nil).forEach { scores, _ in scores.withKeys { search.count($0) } }
                 }
                 search.descend()
             }
@@ -104,7 +118,7 @@ struct PruningJob {
                 throw LatheError(.notFinite, "The calibration text gives an input of `\(name)` the norm \(bad).")
             }
             let matrix = try prune(target, norms: norms, &cut)
-            matrices[name] = matrix
+            matrices[name] = kept(matrix)
             return matrix.mask
         }
         var result: [Matrix] = []
@@ -113,25 +127,67 @@ struct PruningJob {
                 result.append(matrix)
             } else {
                 progress(target)
-                result.append(try prune(target, norms: nil, &cut))
+                result.append(kept(try prune(target, norms: nil, &cut)))
             }
         }
         return result
     }
 
+    /// The mask of a matrix that has been decided about, for its writing.
+    func mask(of matrix: Matrix) throws(LatheError) -> (mask: WeightMask, reservation: MemoryReservation?) {
+        if let mask = matrix.mask { return (mask, matrix.reservation) }
+        var cut = matrix.cut
+        let again = try prune(matrix.source, norms: matrix.norms, &cut)
+        return (again.mask!, again.reservation)
+    }
+
+    private func kept(_ matrix: Matrix) -> Matrix {
+        var matrix = matrix
+        if !plan.keepsMasks { (matrix.mask, matrix.reservation) = (nil, nil) }
+        return matrix
+    }
+
+    private func slices(_ target: WeightSource, norms: [Float]?) -> ScoreSlices {
+        ScoreSlices(target, norms: norms, step: plan.steps[target.name]!, ledger: ledger)
+    }
+
     private func prune(
         _ target: WeightSource, norms: [Float]?, _ cut: inout SelectionCut?
     ) throws(LatheError) -> Matrix {
-        let scores = try WeightScores(target, norms: norms)
-        var mask =
+        let count = target.shape[0] * target.shape[1]
+        let reservation = try ledger.reserve(
+            WeightMask.byteCount(count), .windows, for: "the mask of \(quoted(target.entry.tensor.name))")
+        let cutBefore = cut
+        let slices = slices(target, norms: norms)
+        var mask = WeightMask(count: count)
+        var ownCut = try layerCut(slices, count: count)
+        var balance = PairBalance()
+        var zerosBefore = 0
+        try slices.forEach { scores, first in
+            zerosBefore += scores.zeroCount
             switch (options.pattern, options.resolvedScope) {
-            case (.group(let kept, let size), _): Selection.groups(scores, kept: kept, size: size)
-            case (.unstructured, .global): Selection.mask(scores, &cut!)
-            case (.unstructured, .layer): Selection.layer(scores, sparsity: sparsity)
-            case (.unstructured, .row): Selection.rows(scores, sparsity: sparsity)
+            case (.group(let kept, let size), _): Selection.groups(scores, kept: kept, size: size, at: first, &mask)
+            case (.unstructured, .global): Selection.apply(&cut!, scores, at: first, &mask)
+            case (.unstructured, .layer): Selection.apply(&ownCut!, scores, at: first, &mask)
+            case (.unstructured, .row): Selection.rows(scores, sparsity: sparsity, at: first, &mask)
             }
-        let loss = options.balancesPairs ? PairBalance.balance(&mask, scores) : nil
-        return Matrix(source: target, mask: mask, zerosBefore: scores.zeroCount, balanceLoss: loss)
+            if options.balancesPairs { balance.balance(&mask, scores, at: first) }
+        }
+        return Matrix(
+            source: target, mask: mask, reservation: reservation, zeros: count - mask.keptCount,
+            zerosBefore: zerosBefore, balanceLoss: options.balancesPairs ? balance.loss : nil, norms: norms,
+            cut: cutBefore)
+    }
+
+    /// Where each matrix has a cut of its own.
+    private func layerCut(_ slices: ScoreSlices, count: Int) throws(LatheError) -> SelectionCut? {
+        guard options.pattern == .unstructured, options.resolvedScope == .layer else { return nil }
+        var search = SelectionSearch(taking: Selection.zeros(sparsity, of: count))
+        while !search.isDone {
+            try slices.forEach { scores, _ in scores.withKeys { search.count($0) } }
+            search.descend()
+        }
+        return search.cut
     }
 
     // MARK: Telling
@@ -141,9 +197,9 @@ struct PruningJob {
             warnings: definition.warnings.map { "\(checkpoint.path): \($0)" }, sparsityAskedFor: sparsity, scope: scope,
             tensors: matrices.map {
                 .init(
-                    name: $0.source.name, shape: $0.source.shape, zerosBefore: $0.zerosBefore,
-                    zeros: $0.mask.count - $0.mask.keptCount, balanceLoss: $0.balanceLoss)
-            }, excluded: excluded)
+                    name: $0.source.name, shape: $0.source.shape, zerosBefore: $0.zerosBefore, zeros: $0.zeros,
+                    balanceLoss: $0.balanceLoss)
+            }, excluded: excluded, memory: plan.memory)
     }
 
     /// What the checkpoint will say of its zeros, under `PrunedCheckpoint.metadataKey`.

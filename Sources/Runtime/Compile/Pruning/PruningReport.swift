@@ -27,6 +27,8 @@ public struct PruningReport: Sendable {
     public let tensors: [Tensor]
     /// The matrices that were left as they are.
     public let excluded: [String]
+    /// What was planned, and what was taken.
+    public internal(set) var memory: ConversionMemory
 
     public var zeros: Int { tensors.reduce(0) { $0 + $1.zeros } }
     /// Of all pruned matrices.

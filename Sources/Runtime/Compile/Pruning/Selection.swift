@@ -77,57 +77,48 @@ enum Selection {
     /// The number of zeros among `count` weights: the nearest to what the share makes.
     static func zeros(_ sparsity: Double, of count: Int) -> Int { Int((sparsity * Double(count)).rounded()) }
 
-    /// Takes the least of the whole matrix.
-    static func layer(_ scores: WeightScores, sparsity: Double) -> WeightMask {
-        var cut = SelectionCut(taking: zeros(sparsity, of: scores.keys.count), of: scores.keys.span)
-        return mask(scores, &cut)
-    }
-
     /// Takes what `cut` says, and uses its ties up.
-    static func mask(_ scores: WeightScores, _ cut: inout SelectionCut) -> WeightMask {
-        var mask = WeightMask(count: scores.keys.count)
-        apply(&cut, scores.keys.span, 0..<scores.keys.count, &mask)
-        return mask
+    /// - Parameter first: the weight of the matrix that the scores begin with, here as below.
+    static func apply(_ cut: inout SelectionCut, _ scores: WeightScores, at first: Int, _ mask: inout WeightMask) {
+        scores.withKeys { apply(&cut, $0, 0..<scores.count, at: first, &mask) }
     }
 
     /// Takes the least of each output.
-    static func rows(_ scores: WeightScores, sparsity: Double) -> WeightMask {
-        var mask = WeightMask(count: scores.keys.count)
-        let keys = scores.keys.span
+    static func rows(_ scores: WeightScores, sparsity: Double, at first: Int, _ mask: inout WeightMask) {
         let count = zeros(sparsity, of: scores.depth)
-        for row in 0..<scores.rows {
-            let range = row * scores.depth..<(row + 1) * scores.depth
-            var cut = SelectionCut(taking: count, of: keys.extracting(range))
-            apply(&cut, keys, range, &mask)
+        scores.withKeys { keys in
+            for row in 0..<scores.rows {
+                let range = row * scores.depth..<(row + 1) * scores.depth
+                var cut = SelectionCut(taking: count, of: keys.extracting(range))
+                apply(&cut, keys, range, at: first, &mask)
+            }
         }
-        return mask
     }
 
     private static func apply(
-        _ cut: inout SelectionCut, _ keys: Span<UInt32>, _ range: Range<Int>, _ mask: inout WeightMask
+        _ cut: inout SelectionCut, _ keys: Span<UInt32>, _ range: Range<Int>, at first: Int, _ mask: inout WeightMask
     ) {
         for index in range {
             // What is zero already is not kept, even where there are more zeros than were asked for.
             let isTaken = cut.takes(keys[index])
-            mask.prune(index, if: isTaken || keys[index] == 0)
+            mask.prune(first + index, if: isTaken || keys[index] == 0)
         }
     }
 
     /// Takes the least of each `size` successive inputs, so that `kept` stay; `size` must divide the depth.
-    static func groups(_ scores: WeightScores, kept: Int, size: Int) -> WeightMask {
+    static func groups(_ scores: WeightScores, kept: Int, size: Int, at first: Int, _ mask: inout WeightMask) {
         precondition(scores.depth % size == 0)
-        var mask = WeightMask(count: scores.keys.count)
-        let keys = scores.keys.span
-        for start in stride(from: 0, to: keys.count, by: size) {
-            for index in start..<start + size {
-                var rank = 0
-                for other in start..<start + size {
-                    let isBefore = keys[other] < keys[index] || (keys[other] == keys[index] && other < index)
-                    rank += isBefore ? 1 : 0
+        scores.withKeys { keys in
+            for start in stride(from: 0, to: keys.count, by: size) {
+                for index in start..<start + size {
+                    var rank = 0
+                    for other in start..<start + size {
+                        let isBefore = keys[other] < keys[index] || (keys[other] == keys[index] && other < index)
+                        rank += isBefore ? 1 : 0
+                    }
+                    mask.prune(first + index, if: rank < size - kept || keys[index] == 0)
                 }
-                mask.prune(index, if: rank < size - kept || keys[index] == 0)
             }
         }
-        return mask
     }
 }

@@ -3,6 +3,8 @@ struct WeightMask: Sendable, Hashable {
     let count: Int
     private(set) var words: [UInt64]
 
+    static func byteCount(_ count: Int) -> Int { (count + 63) / 64 * 8 }
+
     /// Everything stays.
     init(count: Int) {
         self.count = count

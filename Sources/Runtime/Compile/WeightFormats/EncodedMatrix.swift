@@ -16,8 +16,12 @@ package struct EncodedMatrix: Sendable {
     package let columnSums: [Int32]
     /// [n/16][⌈K/g⌉][16] of int4, else empty.
     package let multipliers: [Int8]
+    /// Of each panel, against the weights that were encoded. Sums go panel by panel, so that they do not depend on how a
+    /// matrix was cut into slices.
+    let panelErrors: [EncodingError]
+
     /// Against the weights that were encoded.
-    package let error: EncodingError
+    package var error: EncodingError { panelErrors.reduce(into: EncodingError()) { $0 += $1 } }
 
     /// The numbers that the engine computes with, row-major [n, k]: scale · w8, rounded once.
     package func dequantized() -> FloatMatrix { Packing.dequantize(self) }
@@ -30,7 +34,7 @@ package struct EncodedMatrix: Sendable {
         encoding weights: FloatMatrix, as format: TensorFormat, importance: [Float]? = nil, name: String, threads: Int
     ) throws(LatheError) {
         self = try format.encoder.encode(
-            MatrixSlice(weights, importance: importance, name: name), threads: threads)
+            MatrixSlice(weights, importance: importance, name: name), in: Workspace(threads: threads))
     }
 
     /// A matrix whose numbers were chosen elsewhere: w ≈ scales(n) · numbers(n, k) · multipliers(n, k/g).
@@ -51,14 +55,14 @@ package struct EncodedMatrix: Sendable {
         precondition(multipliers.allSatisfy { $0 != 0 && (-15...15).contains($0) }, "multipliers in range")
         self = try Packing.packNumbers(
             numbers, multipliers: multipliers, scales: scales, encoding: QuantizedPanels(groupSize: groupSize),
-            against: MatrixSlice(weights, name: name), threads: threads)
+            against: MatrixSlice(weights, name: name), in: Workspace(threads: threads))
     }
 }
 
 extension EncodedMatrix {
     init(
         slice: MatrixSlice, encoding: WeightEncoding, values: ByteView, scales: [Float] = [], columnSums: [Int32] = [],
-        multipliers: [Int8] = [], error: EncodingError
+        multipliers: [Int8] = [], panelErrors: [EncodingError]
     ) {
         columns = slice.columns
         depth = slice.depth
@@ -67,6 +71,6 @@ extension EncodedMatrix {
         self.scales = scales
         self.columnSums = columnSums
         self.multipliers = multipliers
-        self.error = error
+        self.panelErrors = panelErrors
     }
 }

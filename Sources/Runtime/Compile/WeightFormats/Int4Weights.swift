@@ -4,7 +4,7 @@ import LatheFormat
 struct Int4Weights: WeightFormat {
     let groupSize: Int
 
-    func encode(_ slice: MatrixSlice, threads: Int) throws(LatheError) -> EncodedMatrix {
-        try Packing.packInt4(slice, groupSize: groupSize, threads: threads)
+    func encode(_ slice: MatrixSlice, in workspace: Workspace) throws(LatheError) -> EncodedMatrix {
+        try Packing.packInt4(slice, groupSize: groupSize, in: workspace)
     }
 }

@@ -11,8 +11,10 @@ struct MatrixSlice {
     var importance: [Float]?
     /// The file and tensor, for messages.
     let place: String
-    /// Of the tensor's elements, the one that the slice begins with.
-    var firstElement = 0
+    /// Of the matrix's outputs, the one that the slice begins with.
+    var firstColumn = 0
+    /// Outputs of the whole matrix, where the tensor has them side by side.
+    var rowLength: Int?
 }
 
 extension MatrixSlice {
@@ -29,9 +31,15 @@ extension MatrixSlice {
         if let bad = buffer.view.firstNotFinite {
             throw LatheError(
                 .notFinite,
-                "\(place) holds a value that is not finite at element \(firstElement + bad); such a checkpoint cannot "
+                "\(place) holds a value that is not finite at element \(element(bad)); such a checkpoint cannot "
                     + "be converted.")
         }
+    }
+
+    /// The number in the tensor of what is the slice's `index`-th element.
+    private func element(_ index: Int) -> Int {
+        guard let rowLength else { return firstColumn * depth + index }
+        return index / columns * rowLength + firstColumn + index % columns
     }
 
     /// The largest number that a scale multiplies is 127; a product beyond float32 would poison every logit.
@@ -39,7 +47,7 @@ extension MatrixSlice {
         if let bad = scales.firstIndex(where: { !($0 > 0 && ($0 * 127).isFinite) }) {
             throw LatheError(
                 .notFinite,
-                "\(place) holds weights of output \(firstElement / depth + bad) that are too large for quantized numbers "
+                "\(place) holds weights of output \(firstColumn + bad) that are too large for quantized numbers "
                     + "with a scale in float32; convert it with an override to f32.")
         }
     }
@@ -58,30 +66,31 @@ extension WeightSource {
     /// For messages.
     var place: String { "\(quoted(entry.file.path)): the tensor \(quoted(entry.tensor.name))" }
 
-    /// Floats converted at once, where the layout lets the matrix be cut.
-    private static let sliceElements = 4 << 20
-
-    /// Calls `body` with slices of whole panels of 16 outputs, in order, so that no more than a part of a large embedding
-    /// is ever converted at once.
-    func forEachSlice(_ body: (MatrixSlice) throws(LatheError) -> Void) throws(LatheError) {
+    /// Calls `body` with slices of `step` outputs, in order, so that no more than a part of a large matrix is ever converted
+    /// at once. Where the tensor has its outputs side by side, each slice reads all of it.
+    /// - Parameter step: a multiple of 16, so that slices are whole panels.
+    func forEachSlice(
+        of step: Int, ledger: MemoryLedger, _ body: (MatrixSlice) throws(LatheError) -> Void
+    ) throws(LatheError) {
+        precondition(step > 0 && step % 16 == 0, "slices are whole panels")
         let (columns, depth) = (shape[0], shape[1])
-        if isTransposed {
-            // Columns are interleaved: the tensor is converted whole, then packed at once.
-            let buffer = try entry.file.floats(of: entry.tensor.name)
-            return try body(
-                MatrixSlice(
-                    buffer: buffer, columns: columns, depth: depth, columnStride: 1, depthStride: columns, place: place)
-            )
-        }
-        let step = max(16, (Self.sliceElements / depth) / 16 * 16)
         for start in stride(from: 0, to: columns, by: step) {
-            let count = min(step, columns - start)
-            let buffer = try entry.file.floats(of: entry.tensor, elements: start * depth..<(start + count) * depth)
+            let range = start..<min(start + step, columns)
+            let buffer = try floats(columns: range, ledger: ledger)
             try body(
                 MatrixSlice(
-                    buffer: buffer, columns: count, depth: depth, columnStride: depth, depthStride: 1, place: place,
-                    firstElement: start * depth))
+                    buffer: buffer, columns: range.count, depth: depth, columnStride: isTransposed ? 1 : depth,
+                    depthStride: isTransposed ? range.count : 1, place: place, firstColumn: start,
+                    rowLength: isTransposed ? columns : nil))
         }
+    }
+
+    /// Some outputs, as the tensor holds them: [columns, depth], or [depth, columns] where it is transposed.
+    private func floats(columns: Range<Int>, ledger: MemoryLedger) throws(LatheError) -> AlignedBuffer {
+        let (file, tensor, depth) = (entry.file, entry.tensor, shape[1])
+        if isTransposed { return try file.floats(of: tensor, rows: 0..<depth, columns: columns, ledger: ledger) }
+        return try file.floats(
+            of: tensor, elements: columns.lowerBound * depth..<columns.upperBound * depth, ledger: ledger)
     }
 }
 

@@ -1,13 +1,14 @@
 import LatheFormat
 
-/// Encodes one matrix and writes its tensors: slice by slice where the format is settled beforehand, whole where it depends
-/// on the bytes that come out.
+/// Encodes one matrix and writes its tensors, slice by slice. Where it depends on the bytes that come out how it is stored,
+/// the encoded slices are kept until that is known, or encoded again where memory does not hold them.
 struct MatrixWriter {
     let writer: LatheFileWriter
     let source: WeightSource
     /// Without open questions, from `RecipePlan`.
     let format: TensorFormat
-    let threads: Int
+    let schedule: MatrixSchedule
+    let workspace: Workspace
 
     struct Outcome {
         let encoding: WeightEncoding
@@ -15,37 +16,44 @@ struct MatrixWriter {
     }
 
     func write(_ provided: ProvidedMatrix?) throws(LatheError) -> Outcome {
-        if format.sparse == .on || format.sparse == .auto {
-            return try writeSmaller(try encoded(provided))
+        let size = PanelSize(columns: source.shape[0], depth: source.shape[1], encoding: format.denseEncoding)
+        let numbers = try workspace.ledger.reserve(
+            MatrixSchedule.gatheredByteCount(size), .windows, for: "the scales of \(source.place)")
+        defer { withExtendedLifetime(numbers) {} }
+        guard format.sparse == .on || format.sparse == .auto else {
+            return try writeDense { body throws(LatheError) in try forEachPart(provided, body) }
         }
-        return try writeDense(provided)
+        if schedule.encodesTwice, provided == nil {
+            return try writeSmaller { body throws(LatheError) in try forEachPart(nil, body) }
+        }
+        var parts: [EncodedMatrix] = []
+        try forEachPart(provided) { part throws(LatheError) in parts.append(part) }
+        return try writeSmaller { body throws(LatheError) in
+            for part in parts { try body(part) }
+        }
     }
 
-    /// Calls `body` with the encoded matrix, part by part.
+    /// Calls its argument with the encoded matrix, part by part.
+    private typealias Parts = ((EncodedMatrix) throws(LatheError) -> Void) throws(LatheError) -> Void
+
     private func forEachPart(
         _ provided: ProvidedMatrix?, _ body: (EncodedMatrix) throws(LatheError) -> Void
     ) throws(LatheError) {
         switch provided {
         case nil:
-            try source.forEachSlice { slice throws(LatheError) in
-                try body(try format.encoder.encode(slice, threads: threads))
+            try source.forEachSlice(of: schedule.step, ledger: workspace.ledger) { slice throws(LatheError) in
+                try body(try format.encoder.encode(slice, in: workspace))
             }
         case .weights(let matrix, let importance):
             precondition([matrix.rows, matrix.columns] == source.shape, "a provided matrix has its parameter's shape")
             let slice = MatrixSlice(matrix, importance: importance, name: source.name)
-            try body(try format.encoder.encode(slice, threads: threads))
+            try body(try format.encoder.encode(slice, in: workspace))
         case .encoded(let matrix):
             precondition(
                 [matrix.columns, matrix.depth] == source.shape && matrix.encoding == format.denseEncoding,
                 "a provided matrix has its parameter's shape and format")
             try body(matrix)
         }
-    }
-
-    private func encoded(_ provided: ProvidedMatrix?) throws(LatheError) -> [EncodedMatrix] {
-        var parts: [EncodedMatrix] = []
-        try forEachPart(provided) { part throws(LatheError) in parts.append(part) }
-        return parts
     }
 
     // MARK: Dense
@@ -55,21 +63,10 @@ struct MatrixWriter {
         writer.declare(parameter.declarations)
     }
 
-    private func writeDense(_ provided: ProvidedMatrix?) throws(LatheError) -> Outcome {
+    private func writeDense(_ forEachPart: Parts) throws(LatheError) -> Outcome {
         declare(format.denseEncoding)
         var rest = PanelNumbers()
-        try forEachPart(provided) { part throws(LatheError) in
-            try writer.writePiece(part.values)
-            rest.append(part)
-        }
-        try write(rest)
-        return Outcome(encoding: format.denseEncoding, error: rest.error)
-    }
-
-    private func writeDense(_ parts: [EncodedMatrix]) throws(LatheError) -> Outcome {
-        declare(format.denseEncoding)
-        var rest = PanelNumbers()
-        for part in parts {
+        try forEachPart { part throws(LatheError) in
             try writer.writePiece(part.values)
             rest.append(part)
         }
@@ -88,7 +85,7 @@ struct MatrixWriter {
             scales += part.scales
             columnSums += part.columnSums
             multipliers += part.multipliers
-            error += part.error
+            for panel in part.panelErrors { error += panel }
         }
     }
 
@@ -102,8 +99,9 @@ struct MatrixWriter {
     // MARK: Sparse
 
     /// Without zeros where the recipe says so, or where that takes fewer bytes and is left to us.
-    private func writeSmaller(_ parts: [EncodedMatrix]) throws(LatheError) -> Outcome {
-        let sparse = SparseWeights(parts, threads: threads)
+    private func writeSmaller(_ forEachPart: Parts) throws(LatheError) -> Outcome {
+        var sparse = SparseWeights(format.denseEncoding, in: workspace)
+        try forEachPart { part throws(LatheError) in try sparse.count(part) }
         if sparse.isTooLarge {
             guard format.sparse == .auto else {
                 throw LatheError(
@@ -111,16 +109,24 @@ struct MatrixWriter {
                     "\(source.place) has \(sparse.encoding.packedByteCount!) bytes of non-zeros; sparse matrices can have 4 "
                         + "GB. Store it dense.")
             }
-            return try writeDense(parts)
+            return try writeDense(forEachPart)
         }
         let encoding = WeightEncoding.quantized(sparse.encoding)
         guard format.sparse == .on || byteCount(encoding) < byteCount(format.denseEncoding) else {
-            return try writeDense(parts)
+            return try writeDense(forEachPart)
         }
         declare(encoding)
-        let index = try sparse.packValues { bytes throws(LatheError) in try writer.writePiece(bytes) }
+        var index = SparseWeights.Index()
         var rest = PanelNumbers()
-        for part in parts { rest.append(part) }
+        var count = 0
+        try forEachPart { part throws(LatheError) in
+            try sparse.pack(part, part: count, into: &index) { bytes throws(LatheError) in
+                try writer.writePiece(bytes)
+            }
+            rest.append(part)
+            count += 1
+        }
+        try writer.writePiece(sparse.tail)
         try write(rest)
         for masks in index.masks { try writer.writePiece(masks) }
         try writer.write(AlignedBuffer(copying: index.starts.padded()))

@@ -7,14 +7,14 @@ enum Packing {
     // MARK: Dense panels
 
     /// P16 panels of `slice`.
-    static func packFloat32(_ slice: MatrixSlice, threads: Int) throws(LatheError) -> EncodedMatrix {
+    static func packFloat32(_ slice: MatrixSlice, in workspace: Workspace) throws(LatheError) -> EncodedMatrix {
         try slice.requireFinite()
-        let panels = slice.columns.roundedUp(to: 16) / 16
-        let packed = AlignedBuffer(byteCount: panels * 16 * slice.depth * 4)
+        let size = PanelSize(columns: slice.columns, depth: slice.depth, encoding: .panels)
+        let packed = try workspace.buffer(size.values, for: "the panels of \(slice.place)")
         withExtendedLifetime((slice.buffer, packed)) {
             let source = unsafe slice.buffer.elements(of: Float.self)
             let target = unsafe packed.elements(of: Float.self)
-            parallelFor(panels, threads: threads) { panel in
+            parallelFor(size.panels, threads: workspace.threads) { panel in
                 unsafe lathe_pack_f32(
                     source + panel * 16 * slice.columnStride, slice.columnStride * 4, slice.depthStride * 4,
                     min(16, slice.columns - panel * 16), slice.depth, target + panel * 16 * slice.depth)
@@ -22,12 +22,12 @@ enum Packing {
         }
         var error = EncodingError()
         error.zeros = slice.zeroCount
-        return EncodedMatrix(slice: slice, encoding: .panels, values: packed.view, error: error)
+        return EncodedMatrix(slice: slice, encoding: .panels, values: packed.view, panelErrors: [error])
     }
 
     /// T16 panels of `slice`, with their scales and column sums and what rounding cost.
-    static func packInt8(_ slice: MatrixSlice, threads: Int) throws(LatheError) -> EncodedMatrix {
-        try encode(slice, .init(), threads: threads) { panel in
+    static func packInt8(_ slice: MatrixSlice, in workspace: Workspace) throws(LatheError) -> EncodedMatrix {
+        try encode(slice, .init(), in: workspace) { panel in
             unsafe lathe_pack_qc8w(
                 panel.source, slice.columnStride * 4, slice.depthStride * 4, panel.columns, slice.depth,
                 panel.values.assumingMemoryBound(to: Int8.self), panel.scales, panel.columnSums)
@@ -35,10 +35,12 @@ enum Packing {
     }
 
     /// Nibbles of `slice` in groups of `groupSize` inputs, with their multipliers.
-    static func packInt4(_ slice: MatrixSlice, groupSize: Int, threads: Int) throws(LatheError) -> EncodedMatrix {
+    static func packInt4(
+        _ slice: MatrixSlice, groupSize: Int, in workspace: Workspace
+    ) throws(LatheError) -> EncodedMatrix {
         let importance = slice.importance.map { AlignedBuffer(copying: $0) }
         if let importance { precondition(importance.byteCount == slice.depth * 4, "an importance for each input") }
-        return try encode(slice, .init(groupSize: groupSize), threads: threads) { panel in
+        return try encode(slice, .init(groupSize: groupSize), in: workspace) { panel in
             withExtendedLifetime(importance) {
                 unsafe lathe_pack_qc4w(
                     panel.source, slice.columnStride * 4, slice.depthStride * 4, panel.columns, slice.depth, groupSize,
@@ -52,11 +54,11 @@ enum Packing {
     /// Panels of numbers that were chosen elsewhere; see `EncodedMatrix.init(numbers:…)`, which has checked them.
     static func packNumbers(
         _ numbers: [Int8], multipliers: [Int8], scales: [Float], encoding panels: QuantizedPanels,
-        against slice: MatrixSlice, threads: Int
+        against slice: MatrixSlice, in workspace: Workspace
     ) throws(LatheError) -> EncodedMatrix {
         let (numbers, multipliers) = (AlignedBuffer(copying: numbers), AlignedBuffer(copying: multipliers))
         let depth = slice.depth
-        return try encode(slice, panels, threads: threads) { panel in
+        return try encode(slice, panels, in: workspace) { panel in
             withExtendedLifetime((numbers, multipliers)) {
                 let first = panel.index * 16
                 let source = unsafe numbers.elements(of: Int8.self) + first * depth
@@ -94,18 +96,21 @@ enum Packing {
 
     /// Calls `pack` for each panel, then measures what it cost.
     private static func encode(
-        _ slice: MatrixSlice, _ format: QuantizedPanels, threads: Int, pack: (Panel) -> Void
+        _ slice: MatrixSlice, _ format: QuantizedPanels, in workspace: Workspace, pack: (Panel) -> Void
     ) throws(LatheError) -> EncodedMatrix {
         try slice.requireFinite()
-        let panels = slice.columns.roundedUp(to: 16) / 16
-        let paddedDepth = slice.depth.roundedUp(to: 64)
-        let panelBytes = format.groupSize == nil ? 16 * paddedDepth : 8 * paddedDepth
-        let groups = format.groupSize.map { lathe_qc4w_groups(slice.depth, $0) } ?? 0
-        let values = AlignedBuffer(byteCount: panels * panelBytes)
-        let multipliers = AlignedBuffer(byteCount: panels * 16 * groups)
-        let scales = AlignedBuffer(byteCount: panels * 16 * 4)
-        let sums = AlignedBuffer(byteCount: panels * 16 * 4)
-        let errors = AlignedBuffer(byteCount: panels * MemoryLayout<EncodingError>.stride)
+        let size = PanelSize(columns: slice.columns, depth: slice.depth, encoding: .quantized(format))
+        let (panels, panelBytes) = (size.panels, size.values / size.panels)
+        let groups = size.multipliers / (16 * size.panels)
+        let values = try workspace.buffer(size.values, for: "the numbers of \(slice.place)")
+        let multipliers = try workspace.buffer(size.multipliers, for: "the multipliers of \(slice.place)")
+        let scales = try workspace.buffer(size.scales, for: "the scales of \(slice.place)")
+        let sums = try workspace.buffer(size.sums, for: "the sums of \(slice.place)")
+        let errors = try workspace.buffer(size.errors, for: "the errors of \(slice.place)")
+        // Each thread expands the panel that it measures.
+        let expanded = try workspace.ledger.reserve(
+            size.expanded * workspace.threads, .windows, for: "the expanded numbers of \(slice.place)")
+        defer { withExtendedLifetime(expanded) {} }
         withExtendedLifetime((slice.buffer, values, multipliers, scales, sums, errors)) {
             let source = unsafe slice.buffer.elements(of: Float.self)
             let values = unsafe UnsafeMutableRawPointer(values.elements(of: UInt8.self))
@@ -113,7 +118,7 @@ enum Packing {
             let scales = unsafe scales.elements(of: Float.self)
             let sums = unsafe sums.elements(of: Int32.self)
             let errors = unsafe errors.elements(of: EncodingError.self)
-            parallelFor(panels, threads: threads) { index in
+            parallelFor(panels, threads: workspace.threads) { index in
                 let panel = unsafe Panel(
                     index: index, columns: min(16, slice.columns - index * 16),
                     source: source + index * 16 * slice.columnStride, values: values + index * panelBytes,
@@ -127,11 +132,10 @@ enum Packing {
                 }
             }
         }
-        var error = EncodingError()
-        for panel in 0..<panels { error += errors.view.load(panel, as: EncodingError.self) }
+        let panelErrors = (0..<panels).map { errors.view.load($0, as: EncodingError.self) }
         let result = EncodedMatrix(
             slice: slice, encoding: .quantized(format), values: values.view, scales: scales.view.elements(),
-            columnSums: sums.view.elements(), multipliers: multipliers.view.elements(), error: error)
+            columnSums: sums.view.elements(), multipliers: multipliers.view.elements(), panelErrors: panelErrors)
         try slice.requireUsableScales(result.scales)
         return result
     }
@@ -225,13 +229,13 @@ enum Packing {
     }
 
     /// Bytes of the packed non-zeros of a dense quantized matrix.
-    static func sparseByteCount(_ matrix: EncodedMatrix, threads: Int) -> Int {
+    static func sparseByteCount(_ matrix: EncodedMatrix, in workspace: Workspace) throws(LatheError) -> Int {
         let panels = matrix.columns.roundedUp(to: 16) / 16
         let panelBytes = matrix.values.count / panels
-        let counts = AlignedBuffer(byteCount: panels * 8)
+        let counts = try workspace.buffer(panels * 8, for: "the sizes of sparse panels")
         unsafe matrix.values.withUnsafeBytes { values in
             let counts = unsafe counts.elements(of: Int.self)
-            parallelFor(panels, threads: threads) { panel in
+            parallelFor(panels, threads: workspace.threads) { panel in
                 unsafe counts[panel] = lathe_sparse_bytes(
                     sparseFormat(matrix), values.baseAddress! + panel * panelBytes, 16, matrix.depth)
             }
@@ -242,12 +246,12 @@ enum Packing {
     /// The matrix without its zeros; its first panel's bytes start at `start`.
     /// - Parameter byteCount: `sparseByteCount` of it.
     static func packSparse(
-        _ matrix: EncodedMatrix, start: UInt32, byteCount: Int
-    ) -> (values: ByteView, masks: ByteView, starts: [UInt32]) {
-        let panels = matrix.columns.roundedUp(to: 16) / 16
-        let values = AlignedBuffer(byteCount: byteCount)
-        let masks = AlignedBuffer(byteCount: panels * matrix.depth.roundedUp(to: 64) / 4 * 8)
-        let starts = AlignedBuffer(byteCount: panels * 4)
+        _ matrix: EncodedMatrix, start: UInt32, byteCount: Int, in workspace: Workspace
+    ) throws(LatheError) -> (values: ByteView, masks: ByteView, starts: [UInt32]) {
+        let size = PanelSize(columns: matrix.columns, depth: matrix.depth, encoding: matrix.encoding)
+        let values = try workspace.buffer(byteCount, for: "packed non-zeros")
+        let masks = try workspace.buffer(size.masks, for: "the masks of packed non-zeros")
+        let starts = try workspace.buffer(size.starts, for: "the starts of sparse panels")
         withExtendedLifetime((values, masks, starts)) {
             unsafe matrix.values.withUnsafeBytes { dense in
                 unsafe lathe_pack_sparse(
@@ -260,15 +264,14 @@ enum Packing {
 
     // MARK: Rows
 
-    /// `rows` rows of `width` floats, each padded with zeros to a multiple of 16.
-    static func packRows(_ floats: AlignedBuffer, rows: Int, width: Int) -> AlignedBuffer {
+    /// `rows` rows of `width` floats, each padded with zeros to a multiple of 16; `result` holds zeros.
+    static func packRows(_ floats: AlignedBuffer, rows: Int, width: Int, into result: AlignedBuffer) {
         precondition(floats.byteCount == rows * width * 4, "as many floats as the rows have")
         let padded = width.roundedUp(to: 16)
-        let result = AlignedBuffer(byteCount: rows * padded * 4)
+        precondition(result.byteCount == rows * padded * 4, "room for the padded rows")
         for row in 0..<rows {
             result.copy(floats.view.slice(offset: row * width * 4, count: width * 4), at: row * padded * 4)
         }
-        return result
     }
 
     // MARK: Digest

@@ -6,7 +6,23 @@ import LatheFormat
 /// `TensorFormat.encoder`.
 protocol WeightFormat: Sendable {
     /// Encodes whole panels of 16 outputs; the panels of several slices may stand one after the other.
-    func encode(_ slice: MatrixSlice, threads: Int) throws(LatheError) -> EncodedMatrix
+    func encode(_ slice: MatrixSlice, in workspace: Workspace) throws(LatheError) -> EncodedMatrix
+}
+
+/// What encoding works with: threads, and the account from which its memory is taken.
+struct Workspace: Sendable {
+    let threads: Int
+    /// Category `windows`.
+    let ledger: MemoryLedger
+
+    init(threads: Int, ledger: MemoryLedger = MemoryLedger()) {
+        self.threads = threads
+        self.ledger = ledger
+    }
+
+    func buffer(_ byteCount: Int, for purpose: @autoclosure () -> String) throws(LatheError) -> AlignedBuffer {
+        try ledger.buffer(byteCount, .windows, for: purpose())
+    }
 }
 
 extension TensorFormat {

@@ -1,3 +1,5 @@
+import LatheFormat
+
 /// What an engine's compute thread is at.
 package enum ComputePhase: Int32, Sendable, CaseIterable {
     /// Requests come and go, or there is none.
@@ -44,6 +46,9 @@ extension Engine {
     package var kernelNames: [(family: String, name: String)] {
         instructionSet.kernelNames(formats: scheduler.weightFormats)
     }
+
+    /// The most bytes of a category that this engine has taken from its ledger.
+    package func peakByteCount(_ category: MemoryCategory) -> Int { ledger.peak(category) }
 
     /// Bytes of keys and values that a token at `position` (counted from 0) reads and a step stores.
     package func keyValueBytes(position: Double) -> Double {

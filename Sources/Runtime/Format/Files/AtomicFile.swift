@@ -8,6 +8,9 @@
 ///
 /// The destination's symbolic links are replaced, not followed. An old file's permissions are kept.
 ///
+/// Of a large file the kernel keeps little in memory: what has been written goes to the disk in the background and out of
+/// the kernel's cache (`cachedByteCount`), so that under a limit of memory nothing need be reclaimed.
+///
 /// One thread at a time.
 package final class AtomicFile {
     package enum Destination: Hashable, Sendable {
@@ -30,6 +33,12 @@ package final class AtomicFile {
     package let destination: Destination
     /// The file's size: the end of what has been written.
     package private(set) var byteCount = 0
+
+    /// So many bytes of an unfinished file stay in the kernel's cache, which counts as memory under a limit.
+    package static let cachedByteCount = 8 << 20
+    // Bytes below `droppedOffset` are on the disk and forgotten; those up to `startedOffset` are on their way.
+    private var droppedOffset = 0
+    private var startedOffset = 0
 
     // The temporary file; nil once finished or discarded.
     private var file: FileDescriptor?
@@ -97,14 +106,31 @@ package final class AtomicFile {
         var done = 0
         while done < bytes.count {
             do {
-                done += try writeOnce(bytes.slice(offset: done, count: bytes.count - done), at: offset + done)
+                let count = min(bytes.count - done, Self.cachedByteCount / 2)
+                done += try writeOnce(bytes.slice(offset: done, count: count), at: offset + done)
             } catch {
                 if error == .interrupted { continue }
                 discard()
                 throw error.sentence("write \(name) at byte \(offset + done)")
             }
+            byteCount = max(byteCount, offset + done)
+            if byteCount - startedOffset >= Self.cachedByteCount / 2 { try writeBack() }
         }
-        byteCount = max(byteCount, offset + bytes.count)
+    }
+
+    /// Lets go of the half of the cache that was sent off before, and sends off the other.
+    private func writeBack() throws(LatheError) {
+        guard folder != nil else { return }
+        let (dropped, started, end) = (droppedOffset, startedOffset, byteCount)
+        try attempt(.sync, "write \(name)") { () throws(SystemFailure) in
+            if started > dropped {
+                try file!.writeBack(offset: dropped, count: started - dropped, waits: true)
+                file!.dropPageCache(offset: dropped, count: started - dropped)
+            }
+            try file!.writeBack(offset: started, count: end - started, waits: false)
+        }
+        // A page that is only half written stays; it goes with the next.
+        (droppedOffset, startedOffset) = (started & ~0xFFFF, end)
     }
 
     private func writeOnce(_ bytes: ByteView, at offset: Int) throws(SystemFailure) -> Int {
@@ -114,14 +140,6 @@ package final class AtomicFile {
         // The system promises progress or an error; a loop without either would never end.
         if written == 0 { throw .noSpace }
         return written
-    }
-
-    /// Waits until what has been written is on the disk, then asks the kernel to forget its copies, so that writing a large
-    /// file takes no memory from others.
-    package func dropPageCache() throws(LatheError) {
-        guard folder != nil else { return }
-        try attempt(.sync, "write \(name)") { () throws(SystemFailure) in try file!.sync() }
-        file!.dropPageCache(offset: 0, count: 0)
     }
 
     // MARK: Ending
@@ -139,6 +157,7 @@ package final class AtomicFile {
             if let permissions = folder!.permissions { try file!.setPermissions(permissions) }
             try file!.sync()
         }
+        if byteCount > Self.cachedByteCount { file!.dropPageCache(offset: 0, count: 0) }
         if isMember { return nil }
         if temporaryName == nil {
             try attempt(.publish, action) { () throws(SystemFailure) in

@@ -51,7 +51,7 @@ package final class AtomicFolder {
     package func copy(_ source: String, as name: String) throws(LatheError) {
         let input = try InputFile.open(path: source)
         let file = try makeFile(name)
-        let window = 8 << 20
+        let window = 1 << 20
         for offset in stride(from: 0, to: input.byteCount, by: window) {
             try file.append(try input.read(offset: offset, count: min(window, input.byteCount - offset)).view)
         }

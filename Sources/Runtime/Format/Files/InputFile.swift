@@ -73,6 +73,11 @@ package final class InputFile: Sendable {
     /// Asks the kernel to forget its copies of these bytes, so that a converter that streams through a large file leaves
     /// the memory to others.
     package func dropPageCache(offset: Int, count: Int) {
-        if count > 0 { descriptor.dropPageCache(offset: offset, count: count) }
+        // The page that the bytes begin in too: the window before could not have it dropped, because it used a part alone.
+        let start = offset & ~0xFFFF
+        if count > 0 { descriptor.dropPageCache(offset: start, count: offset + count - start) }
     }
+
+    /// All of them, also what the kernel has read ahead.
+    package func dropPageCache() { descriptor.dropPageCache(offset: 0, count: 0) }
 }

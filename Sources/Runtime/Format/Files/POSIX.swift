@@ -78,6 +78,11 @@ struct FileDescriptor: ~Copyable, Sendable {
         try check(Self.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK))
     }
 
+    /// A file that exists already, as those are by which the kernel is told something.
+    static func open(writing path: String) throws(SystemFailure) -> FileDescriptor {
+        try check(Self.open(path, O_WRONLY | O_CLOEXEC))
+    }
+
     static func open(directory path: String) throws(SystemFailure) -> FileDescriptor {
         try check(Self.open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY))
     }
@@ -218,6 +223,28 @@ struct FileDescriptor: ~Copyable, Sendable {
     borrowing func sync() throws(SystemFailure) {
         if fsync(raw) != 0 { throw .last }
     }
+
+    /// Has the kernel write its copies of these bytes, and waits for that where `waits`. Of the names and sizes of files it
+    /// promises nothing: for that there is `sync()`.
+    borrowing func writeBack(offset: Int, count: Int, waits: Bool) throws(SystemFailure) {
+        #if os(Linux)
+            if let call = Self.syncFileRange {
+                // SYNC_FILE_RANGE_WRITE, and WAIT_BEFORE and WAIT_AFTER beside it.
+                let flags: UInt32 = waits ? 7 : 2
+                if call(raw, Int64(offset), Int64(count), flags) == 0 { return }
+                if errno != ENOSYS && errno != EINVAL { throw .last }
+            }
+        #endif
+        if waits { try sync() }
+    }
+
+    #if os(Linux)
+        // Looked up by name, because the C library declares it only under _GNU_SOURCE.
+        private typealias SyncFileRange = @convention(c) (Int32, Int64, Int64, UInt32) -> Int32
+        private static let syncFileRange: SyncFileRange? = unsafe dlsym(nil, "sync_file_range").map {
+            unsafe unsafeBitCast($0, to: SyncFileRange.self)
+        }
+    #endif
 
     /// Asks the kernel to forget its copies of these bytes; `count` 0 means up to the end. Only bytes already on the disk go.
     borrowing func dropPageCache(offset: Int, count: Int) {

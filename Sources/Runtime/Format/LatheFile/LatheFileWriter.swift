@@ -28,10 +28,7 @@ package final class LatheFileWriter {
     private let gathered = AlignedBuffer(byteCount: 1 << 18)
     private var gatheredCount = 0
     private var fileOffset: Int
-    private var droppedOffset = 0
     private static let zeros = AlignedBuffer(byteCount: 4096).view
-    /// So much of an unfinished file may stay in the kernel's cache.
-    private static let cachedByteCount = 64 << 20
 
     /// - Parameter headerByteCount: room for the header, from `headerByteCount(metadata:tensors:)` of what is at least as
     ///   long as what will be written.
@@ -167,10 +164,6 @@ package final class LatheFileWriter {
     private func writeToFile(_ bytes: ByteView) throws(LatheError) {
         try file.write(bytes, at: fileOffset)
         fileOffset += bytes.count
-        if fileOffset - droppedOffset > Self.cachedByteCount {
-            try file.dropPageCache()
-            droppedOffset = fileOffset
-        }
     }
 
     // MARK: Header

@@ -10,6 +10,9 @@ package final class SafetensorsFile: Sendable {
         case copied
         /// Bytes are read into memory of our own each time they are asked for; a file that shrinks gives an error.
         case read
+        /// As `read`, and the kernel's copies are dropped behind each read: for files that are gone through once, under a
+        /// limit of memory.
+        case streamed
     }
 
     package let metadata: [String: String]
@@ -24,19 +27,19 @@ package final class SafetensorsFile: Sendable {
     private enum Storage {
         case mapped(MappedFile)
         case copied(InputFile, ByteView)
-        case file(InputFile)
+        case file(InputFile, dropsPageCache: Bool)
 
         var path: String {
             switch self {
             case .mapped(let file): file.path
-            case .copied(let file, _), .file(let file): file.path
+            case .copied(let file, _), .file(let file, _): file.path
             }
         }
 
         var byteCount: Int {
             switch self {
             case .mapped(let file): file.byteCount
-            case .copied(let file, _), .file(let file): file.byteCount
+            case .copied(let file, _), .file(let file, _): file.byteCount
             }
         }
     }
@@ -56,7 +59,8 @@ package final class SafetensorsFile: Sendable {
 
     private static func storage(of file: InputFile, _ access: Access) throws(LatheError) -> Storage {
         switch access {
-        case .read: return .file(file)
+        case .read: return .file(file, dropsPageCache: false)
+        case .streamed: return .file(file, dropsPageCache: true)
         case .copied: return .copied(file, try file.copyWhole())
         case .mapped: return .mapped(try MappedFile(file))
         case .mappedWhole:
@@ -109,16 +113,36 @@ package final class SafetensorsFile: Sendable {
         return try bytes(of: tensor, 0..<tensor.byteCount)
     }
 
-    /// The bytes `range` of a tensor of this file; traps outside it.
-    package func bytes(of tensor: TensorInfo, _ range: Range<Int>) throws(LatheError) -> ByteView {
+    /// The bytes `range` of a tensor of this file; traps outside it. Where they are not mapped, their memory is the ledger's.
+    package func bytes(
+        of tensor: TensorInfo, _ range: Range<Int>, ledger: MemoryLedger? = nil
+    ) throws(LatheError) -> ByteView {
         precondition(range.lowerBound >= 0 && range.upperBound <= tensor.byteCount, "bytes outside the tensor")
+        let offset = tensor.fileOffset + range.lowerBound
         switch storage {
-        case .mapped(let file): return file.view.slice(offset: tensor.fileOffset + range.lowerBound, count: range.count)
-        case .copied(_, let bytes):
-            return bytes.slice(offset: tensor.fileOffset + range.lowerBound, count: range.count)
-        case .file(let file):
-            return try file.read(offset: tensor.fileOffset + range.lowerBound, count: range.count).view
+        case .mapped(let file): return file.view.slice(offset: offset, count: range.count)
+        case .copied(_, let bytes): return bytes.slice(offset: offset, count: range.count)
+        case .file(let file, let dropsPageCache):
+            let buffer = try Self.buffer(range.count, of: tensor, ledger)
+            // In small pieces, so that the kernel's copies are as small.
+            let piece = dropsPageCache ? Self.windowByteCount : max(1, range.count)
+            for start in stride(from: 0, to: range.count, by: piece) {
+                let count = min(piece, range.count - start)
+                try file.read(offset: offset + start, count: count, into: buffer, at: start)
+                if dropsPageCache { file.dropPageCache(offset: offset + start, count: count) }
+            }
+            return buffer.view
         }
+    }
+
+    /// What is read, converted and dropped at once.
+    package static let windowByteCount = 1 << 20
+
+    private static func buffer(
+        _ byteCount: Int, of tensor: TensorInfo, _ ledger: MemoryLedger?
+    ) throws(LatheError) -> AlignedBuffer {
+        guard let ledger else { return AlignedBuffer(byteCount: byteCount) }
+        return try ledger.buffer(byteCount, .windows, for: "reading \(quoted(tensor.name))")
     }
 
     /// The length field and the JSON, as they stand in the file.
@@ -126,7 +150,7 @@ package final class SafetensorsFile: Sendable {
         switch storage {
         case .mapped(let file): return file.view.slice(offset: 0, count: headerByteCount)
         case .copied(_, let bytes): return bytes.slice(offset: 0, count: headerByteCount)
-        case .file(let file): return try file.read(offset: 0, count: headerByteCount).view
+        case .file(let file, _): return try file.read(offset: 0, count: headerByteCount).view
         }
     }
 
@@ -135,7 +159,9 @@ package final class SafetensorsFile: Sendable {
         switch storage {
         case .mapped(let file): file.dropPageCache(offset: tensor.fileOffset, count: tensor.byteCount)
         case .copied: break
-        case .file(let file): file.dropPageCache(offset: tensor.fileOffset, count: tensor.byteCount)
+        // What was read ahead of a streamed tensor is not what comes next.
+        case .file(let file, dropsPageCache: true): file.dropPageCache()
+        case .file(let file, _): file.dropPageCache(offset: tensor.fileOffset, count: tensor.byteCount)
         }
     }
 
@@ -144,7 +170,7 @@ package final class SafetensorsFile: Sendable {
         switch storage {
         case .mapped(let file): file.dropPageCache(offset: 0, count: end)
         case .copied: break
-        case .file(let file): file.dropPageCache(offset: 0, count: end)
+        case .file(let file, _): file.dropPageCache(offset: 0, count: end)
         }
     }
 
@@ -160,28 +186,79 @@ package final class SafetensorsFile: Sendable {
     }
 
     /// The elements `elements` of a tensor of this file, counted over the flattened shape; traps outside it.
-    package func floats(of tensor: TensorInfo, elements: Range<Int>) throws(LatheError) -> AlignedBuffer {
+    package func floats(
+        of tensor: TensorInfo, elements: Range<Int>, ledger: MemoryLedger? = nil
+    ) throws(LatheError) -> AlignedBuffer {
         precondition(
             elements.lowerBound >= 0 && elements.upperBound <= tensor.elementCount, "elements outside the tensor")
-        guard let conversion = FloatConversion(tensor.dtype) else {
-            throw LatheError(
-                .unsupported,
-                "\(quoted(path)): the tensor \(quoted(tensor.name)) is \(tensor.dtype.rawValue), which is not read as "
-                    + "numbers here; convert it to F32, F16 or BF16 first.")
-        }
-        let floats = AlignedBuffer(byteCount: elements.count * 4)
-        let width = tensor.dtype.bitWidth / 8
+        let conversion = try conversion(of: tensor)
+        let floats = try Self.buffer(elements.count * 4, of: tensor, ledger)
         // Converted piece by piece, so that little memory is taken beside the result.
-        let pieceCount = 1 << 18
-        for start in stride(from: elements.lowerBound, to: elements.upperBound, by: pieceCount) {
-            let end = min(start + pieceCount, elements.upperBound)
-            let source = try bytes(of: tensor, start * width..<end * width)
-            guard conversion.convert(source, into: floats, at: start - elements.lowerBound) else {
-                throw LatheError(
-                    .corrupt,
-                    "\(quoted(path)): the tensor \(quoted(tensor.name)) is BOOL, but holds bytes other than 0 and 1.")
+        for start in stride(from: elements.lowerBound, to: elements.upperBound, by: Self.windowElements) {
+            let range = start..<min(start + Self.windowElements, elements.upperBound)
+            try convert(tensor, range, conversion, into: floats, at: start - elements.lowerBound, ledger)
+        }
+        return floats
+    }
+
+    /// The columns `columns` of the rows `rows` of a matrix of this file: [rows, columns]. All the rows' bytes are read.
+    package func floats(
+        of tensor: TensorInfo, rows: Range<Int>, columns: Range<Int>, ledger: MemoryLedger? = nil
+    ) throws(LatheError) -> AlignedBuffer {
+        precondition(
+            tensor.shape.count == 2 && rows.lowerBound >= 0 && rows.upperBound <= tensor.shape[0]
+                && columns.lowerBound >= 0 && columns.upperBound <= tensor.shape[1], "a part of a matrix")
+        let width = tensor.shape[1]
+        if columns.count == width {
+            return try floats(of: tensor, elements: rows.lowerBound * width..<rows.upperBound * width, ledger: ledger)
+        }
+        let conversion = try conversion(of: tensor)
+        let floats = try Self.buffer(rows.count * columns.count * 4, of: tensor, ledger)
+        let step = Self.rowsInWindow(width: width)
+        let window = try Self.buffer(min(step, rows.count) * width * 4, of: tensor, ledger)
+        for start in stride(from: rows.lowerBound, to: rows.upperBound, by: step) {
+            let end = min(start + step, rows.upperBound)
+            try convert(tensor, start * width..<end * width, conversion, into: window, at: 0, ledger)
+            for row in start..<end {
+                let offset = ((row - start) * width + columns.lowerBound) * 4
+                floats.copy(
+                    window.view.slice(offset: offset, count: columns.count * 4),
+                    at: (row - rows.lowerBound) * columns.count * 4)
             }
         }
         return floats
+    }
+
+    private static let windowElements = windowByteCount / 4
+    private static func rowsInWindow(width: Int) -> Int { max(1, windowElements / max(1, width)) }
+
+    /// Bytes that `floats(of:rows:columns:)` takes beside its result, at most.
+    package static func floatWindowByteCount(of tensor: TensorInfo, isPartial: Bool) -> Int {
+        let elementBytes = max(1, tensor.dtype.bitWidth / 8)
+        guard isPartial, let width = tensor.shape.last else {
+            return min(windowElements, tensor.elementCount) * elementBytes
+        }
+        return min(rowsInWindow(width: width) * width, tensor.elementCount) * (4 + elementBytes)
+    }
+
+    private func conversion(of tensor: TensorInfo) throws(LatheError) -> FloatConversion {
+        if let conversion = FloatConversion(tensor.dtype) { return conversion }
+        throw LatheError(
+            .unsupported,
+            "\(quoted(path)): the tensor \(quoted(tensor.name)) is \(tensor.dtype.rawValue), which is not read as "
+                + "numbers here; convert it to F32, F16 or BF16 first.")
+    }
+
+    private func convert(
+        _ tensor: TensorInfo, _ elements: Range<Int>, _ conversion: FloatConversion, into floats: AlignedBuffer,
+        at position: Int, _ ledger: MemoryLedger?
+    ) throws(LatheError) {
+        let width = tensor.dtype.bitWidth / 8
+        let source = try bytes(of: tensor, elements.lowerBound * width..<elements.upperBound * width, ledger: ledger)
+        guard conversion.convert(source, into: floats, at: position) else {
+            throw LatheError(
+                .corrupt,
+                "\(quoted(path)): the tensor \(quoted(tensor.name)) is BOOL, but holds bytes other than 0 and 1.")
+        }
     }
 }

@@ -41,9 +41,6 @@ package final class SafetensorsWriter {
         skipFinished()
     }
 
-    /// Waits for the disk and gives the page cache back (see `AtomicFile`).
-    package func dropPageCache() throws(LatheError) { try file.dropPageCache() }
-
     /// Puts the file in its place; traps if bytes are missing.
     /// - Returns: the map of a memory file; nil for a path.
     @discardableResult

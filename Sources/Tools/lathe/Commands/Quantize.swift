@@ -3,7 +3,7 @@ import LatheCompiler
 import LatheFormat
 import LatheWorkbench
 
-struct Quantize: AsyncParsableCommand {
+struct Quantize: AsyncParsableCommand, FencedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Convert a checkpoint folder into one .lathe file.",
         discussion: "Reads config.json, model.safetensors (or its shards) and the tokenizer. No Python is involved.")
@@ -15,17 +15,23 @@ struct Quantize: AsyncParsableCommand {
         completion: .file(extensions: ["lathe"]))
     var output: String
     @OptionGroup(title: "Recipe") var recipe: RecipeArguments
+    @OptionGroup(title: "Memory") var memory: FenceArguments
     @Option(
         help: ArgumentHelp("Threads that encode. (default: what affinity, CPU quota and cores allow)", valueName: "n"))
     var threads: Int?
     @Flag(help: "Print one JSON object instead of the table.")
     var json = false
 
+    var filesRead: [String] { [checkpoint] }
+
     func run() async throws {
+        PhaseMarks.mark("read")
         let clock = ContinuousClock()
         let start = clock.now
-        let compiler = try recipe.makeCompiler(checkpoint: checkpoint, threads: threads)
-        let report = try compiler.compile(checkpoint: checkpoint, output: output, progress: ProgressBar.show)
+        var compiler = try recipe.makeCompiler(checkpoint: checkpoint, threads: threads)
+        compiler.memoryBudget = memory.memoryBudget?.bytes
+        let report = try compiler.compile(checkpoint: checkpoint, output: output, progress: ConversionPhases().show)
+        MemoryReporting.tell(report.memory)
         let seconds = (clock.now - start).seconds
         for warning in report.warnings { StandardError.warn(warning) }
         if json { printJSON(report, seconds) } else { printTable(report, seconds) }
@@ -38,6 +44,7 @@ struct Quantize: AsyncParsableCommand {
             "bytes_after": .number(report.bytesAfter),
             "seconds": .number(seconds),
             "peak_resident_bytes": ProcessMemory.peakResidentBytes().map(JSON.number) ?? .null,
+            "planned_bytes": .number(report.memory.planned),
             "tensors": .array(
                 report.tensors.map { tensor in
                     [
@@ -72,7 +79,8 @@ struct Quantize: AsyncParsableCommand {
             """
             \(output): \(Bytes.text(report.bytesBefore)) → \(Bytes.text(report.bytesAfter)) (\(ratio.rounded(to: 2))×) \
             in \(seconds.rounded(to: 2)) s\
-            \(ProcessMemory.peakResidentBytes().map { ", peak memory \(Bytes.text($0))" } ?? "").
+            \(ProcessMemory.peakResidentBytes().map { ", peak memory \(Bytes.text($0))" } ?? "") \
+            (planned: \(Bytes.text(report.memory.planned))).
             """)
     }
 }
