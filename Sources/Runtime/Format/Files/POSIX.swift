@@ -269,6 +269,15 @@ func makeDirectory(_ path: String) throws(SystemFailure) {
     if unsafe mkdir(path, 0o777) != 0 && errno != EEXIST { throw .last }
 }
 
+/// Where the symbolic link at `path` leads; nil where there is none.
+func linkDestination(_ path: String) -> String? {
+    var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let count = unsafe buffer.withUnsafeMutableBytes {
+        unsafe readlink(path, $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
+    }
+    return count < 0 ? nil : String(decoding: buffer[..<count], as: UTF8.self)
+}
+
 /// The names in a folder, sorted by their bytes, without `.` and `..`; names that are not UTF-8, by which nothing could be
 /// opened here, are left out.
 func directoryNames(_ path: String) throws(SystemFailure) -> [String] {
