@@ -40,7 +40,7 @@ struct PruningJob {
     /// - Parameter tokens: of the calibration text.
     init(
         _ checkpoint: Checkpoint, _ options: PruningOptions, budget: Int? = nil, tokens: Int = 0,
-        failing: (@Sendable (Int) -> Bool)? = nil
+        faults: Compiler.Faults = .init()
     ) throws(LatheError) {
         self.options = options
         sparsity = try options.resolvedSparsity()
@@ -70,7 +70,7 @@ struct PruningJob {
         }
         plan = try PruningPlan(
             budget: budget, definition: definition, targets: targets, tokens: options.criterion == .wanda ? tokens : 0)
-        ledger = MemoryLedger(limits: budget == nil ? [:] : [.windows: plan.memory.windows], failing: failing)
+        ledger = plan.memory.makeLedger(faults)
     }
 
     var scope: String {
