@@ -81,7 +81,9 @@ struct ConversionPlan {
         threads: Int
     ) -> LatheError {
         var ways: [String] = ["a budget of \(memory.planned) bytes"]
-        if calibration.whileRunning > 0 { ways.append("a recipe without calibrated steps, or a shorter calibration text") }
+        if calibration.whileRunning > 0 {
+            ways.append("a recipe without calibrated steps, or a shorter calibration text")
+        }
         if threads > 1 { ways.append("--threads 1") }
         let windows =
             calibration.whileRunning > largest
@@ -159,14 +161,14 @@ struct MatrixSchedule: Hashable {
             let encoding = slice.encoded + slice.expanded * threads
             let floats = count * depth * 4
             var peak = floats + max(reading, encoding)
-            if isSparse {
-                // Masks of the slices before, and the slice packed.
-                let packing = whole.masks + slice.values + slice.starts
-                let counting = 8 * slice.panels
-                peak =
-                    encodesTwice
-                    ? max(floats + whole.masks + max(reading, encoding, slice.values + packing - whole.masks), peak + counting)
-                    : whole.values + max(floats + max(reading, slice.numbers + encoding - slice.encoded), packing, counting)
+            if isSparse, encodesTwice {
+                // While the slice is packed, the masks of those before are there too.
+                let packing = slice.encoded + slice.values + slice.starts
+                peak = max(peak + 8 * slice.panels, floats + whole.masks + max(reading, encoding, packing))
+            } else if isSparse {
+                // The last slice is read and encoded beside the others; then they are packed one by one.
+                let last = floats + max(reading, encoding - slice.values)
+                peak = whole.values + max(last, whole.masks + slice.values + slice.starts, 8 * slice.panels)
             }
             return MatrixSchedule(
                 step: step, encodesTwice: encodesTwice, byteCount: peak + MatrixSchedule.gatheredByteCount(whole))
