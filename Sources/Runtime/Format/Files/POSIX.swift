@@ -253,6 +253,13 @@ struct FileDescriptor: ~Copyable, Sendable {
         #endif
     }
 
+    /// The same, where bytes are passed over in order. The kernel keeps them in blocks of up to 2 MB and forgets whole ones
+    /// alone: so that which `offset` lies in, and of which an earlier call had only a part, goes with this one.
+    borrowing func dropPageCacheBehind(offset: Int, end: Int) {
+        let start = max(0, offset - (4 << 20)) & ~0xFFFF
+        dropPageCache(offset: start, count: end - start)
+    }
+
     // MARK: Mapping
 
     /// A read-only map of the first `count` bytes; `count` must be positive.
