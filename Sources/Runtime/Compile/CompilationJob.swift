@@ -120,8 +120,9 @@ struct CompilationJob {
         }
         writer.declare(ModelFile.tensorDeclarations(graph: Graph(), tokenizer: tokenizer))
         for tensor in tokenizer?.tensors ?? [] { try writer.write(tensor.bytes) }
-        let map = try writer.finish(metadata: metadata(graph, report))
+        // Before what is left takes its time: the disk.
         progress(.init(tensor: "", completedBytes: total, totalBytes: total))
+        let map = try writer.finish(metadata: metadata(graph, report))
         var memory = memory.memory
         memory.windowsTaken = workspace.ledger.peak(.windows)
         return Outcome(map: map, byteCount: writer.byteCount, tensors: report, memory: memory)

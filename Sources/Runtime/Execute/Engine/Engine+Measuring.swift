@@ -1,3 +1,5 @@
+import LatheFormat
+
 /// What an engine's compute thread is at.
 package enum ComputePhase: Int32, Sendable, CaseIterable {
     /// Requests come and go, or there is none.
@@ -43,6 +45,16 @@ extension Engine {
     /// The kernels that run, by family; those of int8 always, of other formats where the model has them.
     package var kernelNames: [(family: String, name: String)] {
         instructionSet.kernelNames(formats: scheduler.weightFormats)
+    }
+
+    /// The most bytes of a category that this engine has taken from its ledger.
+    package func peakByteCount(_ category: MemoryCategory) -> Int { ledger.peak(category) }
+
+    /// Bytes of all cache blocks that a session ever held.
+    package func writtenKeyValueBytes() async -> Int {
+        await withCheckedContinuation { continuation in
+            scheduler.submit { continuation.resume(returning: $0.cache.writtenByteCount) }
+        }
     }
 
     /// Bytes of keys and values that a token at `position` (counted from 0) reads and a step stores.

@@ -17,13 +17,15 @@ struct PlanCommand: AsyncParsableCommand {
     @OptionGroup var model: ModelArguments
     @Option(help: ArgumentHelp("Sessions that may exist at once, each of a whole context.", valueName: "k"))
     var sessions: Int = 1
+    @Option(help: ArgumentHelp("What the whole process may take.", valueName: "700MB"))
+    var memoryBudget: ByteCount?
     @Flag(help: "Print one JSON object.")
     var json = false
 
     func validate() throws { try model.requireOneThreadCount() }
 
     func run() async throws {
-        var options = model.engineOptions()
+        var options = model.engineOptions(budget: memoryBudget)
         options.maximumSessions = sessions
         let plan = try MemoryPlan(outline: try model.outline(), options: options)
         if json { printJSON(plan) } else { printTable(plan) }
@@ -33,7 +35,7 @@ struct PlanCommand: AsyncParsableCommand {
     /// What a person would type for `suggestion`.
     private func arguments(_ suggestion: MemoryPlan.Suggestion) -> [String] {
         var options: [(String, String?)] = [
-            ("--memory-budget", model.memoryBudget.map { "\($0.bytes)" }), ("--context", model.context.map { "\($0)" }),
+            ("--memory-budget", memoryBudget.map { "\($0.bytes)" }), ("--context", model.context.map { "\($0)" }),
             ("--sessions", sessions == 1 ? nil : "\(sessions)"), ("--kv", model.kv?.rawValue),
             ("--weights", model.weights?.rawValue), ("--threads", model.threads.map { "\($0.first)" }),
             ("--prefill-chunk", model.prefillChunk == 256 ? nil : "\(model.prefillChunk)"),

@@ -39,12 +39,6 @@ struct ModelArguments: ParsableArguments {
             valueName: "how"))
     var weightsIn: WeightPlacement = .map
 
-    @Option(
-        help: ArgumentHelp(
-            "What the whole process may take, such as 700MB: planned first, refused or kept. (default: the limit under "
-                + "which the process lives)", valueName: "size"))
-    var memoryBudget: ByteCount?
-
     @Flag(help: "Skip the checksums of a .lathe file while loading.")
     var noVerify = false
 
@@ -56,13 +50,17 @@ struct ModelArguments: ParsableArguments {
 
     /// The model and its plan: a plan that does not fit is refused before a weight is touched.
     ///
-    /// - Parameter adjust: options that the command sets.
+    /// - Parameters:
+    ///   - budget: what the whole process may take; nil: the limit under which it lives, where it has one.
+    ///   - adjust: options that the command sets.
     func load(
-        showProgress: Bool = true, _ adjust: (inout EngineOptions) -> Void = { _ in }
+        budget: ByteCount?, showProgress: Bool = true, _ adjust: (inout EngineOptions) -> Void = { _ in }
     ) throws(LatheError) -> (model: Model, plan: MemoryPlan) {
-        var options = engineOptions()
+        var options = engineOptions(budget: budget)
         adjust(&options)
-        try MemoryPlan(outline: try outline(), options: options).requireFit()
+        let plan = try MemoryPlan(outline: try outline(), options: options)
+        try plan.requireFit()
+        PhaseMarks.plan(plan.json)
         Interruption.willMap(model)
         let model = try ModelLoading.load(
             path: model, weights: weights ?? .int8, threads: threads?.first, verify: !noVerify, placement: weightsIn,
@@ -73,13 +71,13 @@ struct ModelArguments: ParsableArguments {
         return (model, try MemoryPlan(model: model, options: options))
     }
 
-    func engineOptions() -> EngineOptions {
+    func engineOptions(budget: ByteCount?) -> EngineOptions {
         var options = EngineOptions()
         options.threads = threads?.first
         options.contextLength = context
         options.keyValueType = kv
         options.prefillChunk = prefillChunk
-        options.memoryBudget = memoryBudget?.bytes
+        options.memoryBudget = budget?.bytes
         options.weightPlacement = weightsIn
         return options
     }
