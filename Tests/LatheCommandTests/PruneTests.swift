@@ -11,9 +11,8 @@ import Testing
         ).json()
         #expect(
             json.keys == [
-                "output", "sparsity", "criterion", "scope", "pattern", "seconds", "peak_resident_bytes", "planned_bytes",
-                "tensors",
-                "excluded",
+                "output", "sparsity", "criterion", "scope", "pattern", "seconds", "peak_resident_bytes",
+                "planned_bytes", "tensors", "excluded",
             ])
         #expect(json["output"] == .string(folder.path("out")) && json["sparsity"] == 0.5)
         #expect(json["criterion"] == "magnitude" && json["scope"] == "layer" && json["pattern"] == "unstructured")

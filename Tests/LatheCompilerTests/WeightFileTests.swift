@@ -218,8 +218,10 @@ import Testing
             var source = try Architectures.define(try Checkpoint(path: checkpoint.path)).weights[0]
             source.shape = [matrix.rows, matrix.columns]
             let writer = try LatheFileWriter(.memory(name: "x"), headerByteCount: 1 << 16)
-            let outcome = try MatrixWriter(writer: writer, source: source, format: format, threads: 2)
-                .write(.weights(matrix))
+            let schedule = MatrixSchedule.Problem(source: source, format: format, threads: 2).whole
+            let outcome = try MatrixWriter(
+                writer: writer, source: source, format: format, schedule: schedule, workspace: Workspace(threads: 2)
+            ).write(.weights(matrix))
             #expect(
                 writer.tensors
                     == Parameter(name: source.name, shape: source.shape, encoding: outcome.encoding).declarations)

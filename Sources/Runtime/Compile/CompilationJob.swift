@@ -32,7 +32,7 @@ struct CompilationJob {
             budget: compiler.memoryBudget, definition: definition, plan: plan, recipe: recipe,
             tokens: compiler.calibrationWindows.reduce(0) { $0 + $1.count },
             tokenizer: TokenizerCompiler.memoryByteCount(folder: checkpoint.path), threads: compiler.threads)
-        let ledger = memory.makeLedger(failing: compiler.faults.allocation)
+        let ledger = memory.makeLedger(compiler.faults)
         workspace = Workspace(threads: compiler.threads, ledger: ledger)
         faultInjection = compiler.faults.file
         fixed = try ledger.reserve(memory.fixed, .windows, for: "what is read and written at once")

@@ -29,6 +29,8 @@ public struct Compiler: Sendable {
     struct Faults: Sendable {
         /// Whether the n-th request to the ledger fails.
         var allocation: (@Sendable (Int) -> Bool)?
+        /// Is shown the account that the conversion uses.
+        var ledger: (@Sendable (MemoryLedger) -> Void)?
         var file: (@Sendable (AtomicFile.Operation, Int) -> AtomicFile.Fault?)?
     }
 

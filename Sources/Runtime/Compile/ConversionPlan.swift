@@ -14,6 +14,13 @@ public struct ConversionMemory: Sendable {
     public let windows: Int
     /// The most that was taken of `windows`.
     public internal(set) var windowsTaken = 0
+
+    /// An account that holds the windows, and no more if there is a budget.
+    func makeLedger(_ faults: Compiler.Faults) -> MemoryLedger {
+        let ledger = MemoryLedger(limits: budget == nil ? [:] : [.windows: windows], failing: faults.allocation)
+        faults.ledger?(ledger)
+        return ledger
+    }
 }
 
 /// How matrices are cut so that a conversion keeps to its budget. It never changes what is written.
@@ -30,8 +37,8 @@ struct ConversionPlan {
     /// Slices are chosen for so much memory where no budget is set; what cannot be cut may take more then.
     static let defaultByteCount = 256_000_000
 
-    /// A `lathe` that converts, without its windows: measured at 17 MB, with room for what the allocator keeps.
-    static func runtimeByteCount(threads: Int) -> Int { 32_000_000 + 1_000_000 * threads }
+    /// A `lathe` that converts, without its windows: measured at 17.5 MB, with room for what the allocator keeps.
+    static func runtimeByteCount(threads: Int) -> Int { 24_000_000 + 1_000_000 * threads }
 
     init(
         budget: Int?, definition: ModelDefinition, plan: RecipePlan, recipe: Recipe, tokens: Int, tokenizer: Int,
@@ -65,7 +72,8 @@ struct ConversionPlan {
 
     /// Pieces of input and output in the kernel's cache, the writer's buffer, the header and what is told of each tensor.
     static func fixedByteCount(tensors: Int) -> Int {
-        AtomicFile.cachedByteCount + 3 * SafetensorsFile.windowByteCount + (1 << 18) + 4096 * tensors
+        AtomicFile.cachedByteCount + InputFile.cachedByteCount + 3 * SafetensorsFile.windowByteCount + (1 << 18)
+            + 4096 * tensors
     }
 
     private static func refusal(
@@ -73,7 +81,9 @@ struct ConversionPlan {
         threads: Int
     ) -> LatheError {
         var ways: [String] = ["a budget of \(memory.planned) bytes"]
-        if calibration.whileRunning > 0 { ways.append("a recipe without calibrated steps, or a shorter calibration text") }
+        if calibration.whileRunning > 0 {
+            ways.append("a recipe without calibrated steps, or a shorter calibration text")
+        }
         if threads > 1 { ways.append("--threads 1") }
         let windows =
             calibration.whileRunning > largest
@@ -89,10 +99,7 @@ struct ConversionPlan {
     }
 
     /// The account that the conversion takes its memory from: what the plan holds and no more, if there is a budget.
-    func makeLedger(failing: (@Sendable (Int) -> Bool)?) -> MemoryLedger {
-        let limits: [MemoryCategory: Int] = memory.budget == nil ? [:] : [.windows: memory.windows]
-        return MemoryLedger(limits: limits, failing: failing)
-    }
+    func makeLedger(_ faults: Compiler.Faults) -> MemoryLedger { memory.makeLedger(faults) }
 }
 
 /// How one matrix is encoded: so many outputs at a time, and twice where the encoded whole has no room.
@@ -154,14 +161,14 @@ struct MatrixSchedule: Hashable {
             let encoding = slice.encoded + slice.expanded * threads
             let floats = count * depth * 4
             var peak = floats + max(reading, encoding)
-            if isSparse {
-                // Masks of the slices before, and the slice packed.
-                let packing = whole.masks + slice.values + slice.starts
-                let counting = 8 * slice.panels
-                peak =
-                    encodesTwice
-                    ? max(floats + whole.masks + max(reading, encoding, slice.values + packing - whole.masks), peak + counting)
-                    : whole.values + max(floats + max(reading, slice.numbers + encoding - slice.encoded), packing, counting)
+            if isSparse, encodesTwice {
+                // While the slice is packed, the masks of those before are there too.
+                let packing = slice.encoded + slice.values + slice.starts
+                peak = max(peak + 8 * slice.panels, floats + whole.masks + max(reading, encoding, packing))
+            } else if isSparse {
+                // The last slice is read and encoded beside the others; then they are packed one by one.
+                let last = floats + max(reading, encoding - slice.values)
+                peak = whole.values + max(last, whole.masks + slice.values + slice.starts, 8 * slice.panels)
             }
             return MatrixSchedule(
                 step: step, encodesTwice: encodesTwice, byteCount: peak + MatrixSchedule.gatheredByteCount(whole))
@@ -171,7 +178,7 @@ struct MatrixSchedule: Hashable {
 
 /// Tables and vectors that stay float32 are written some rows at a time.
 enum RowSlices {
-    static func step(width: Int) -> Int { max(1, (1 << 18) / max(1, width)) }
+    static func step(width: Int) -> Int { max(1, (1 << 16) / max(1, width)) }
 
     /// At the peak, of the tensors that are written so.
     static func byteCount(of weights: [WeightSource]) -> Int {

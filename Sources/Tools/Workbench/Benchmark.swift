@@ -51,6 +51,9 @@ public struct Benchmark: Sendable {
         public let operationsPerSecond: Double
         /// Seconds from request to first token; prefill only.
         public let timeToFirstToken: Statistics?
+        /// Pages that the process waited for the disk for in all counted runs; nil where the system does not say. A model
+        /// that does not stay in memory shows here.
+        public let majorPageFaults: Int?
     }
 
     private struct Run {
@@ -86,15 +89,18 @@ public struct Benchmark: Sendable {
         var random = SplitMix64(seed: seed)
         // One run more than is counted: it takes the page faults.
         var measured: [Run] = []
+        var faultsBefore: Int?
         for index in 0...runs {
             progress(index)
             let run = try await measureOnce(engine, random: &random) { phase in
                 if index > 0 { PhaseMarks.mark(phase) } else if phase == "prefill" { PhaseMarks.mark("warm-up") }
             }
-            if index > 0 { measured.append(run) }
+            if index > 0 { measured.append(run) } else { faultsBefore = ProcessMemory.majorPageFaults() }
         }
         PhaseMarks.mark("idle")
-        return results(engine, measured)
+        let faults = ProcessMemory.majorPageFaults().flatMap { after in faultsBefore.map { after - $0 } }
+        await MemoryReporting.tell(engine)
+        return results(engine, measured, majorPageFaults: faults)
     }
 
     private func measureOnce(
@@ -134,7 +140,7 @@ public struct Benchmark: Sendable {
             decodeProbe: (probes[1] + probes[2]) / 2)
     }
 
-    private func results(_ engine: Engine, _ runs: [Run]) -> [Result] {
+    private func results(_ engine: Engine, _ runs: [Run], majorPageFaults: Int?) -> [Result] {
         let weights = engine.model.file.graph.entryPoint("decode")!.operations.reduce(0) { sum, operation in
             guard case .linear(let weight, _) = operation.kind else { return sum }
             return sum + (engine.model.file.graph.parameter(weight)?.shape.reduce(1, *) ?? 0)
@@ -155,13 +161,14 @@ public struct Benchmark: Sendable {
                 tokensPerSecond: prefill, bytesPerToken: bytes(position: Double(promptTokens - 1) / 2),
                 probeBytesPerSecond: Statistics(runs.map(\.prefillProbe)).median, ratioToProbe: nil,
                 operationsPerSecond: prefill.median * operationsPerToken,
-                timeToFirstToken: Statistics(runs.map(\.prefillSeconds))),
+                timeToFirstToken: Statistics(runs.map(\.prefillSeconds)), majorPageFaults: majorPageFaults),
             Result(
                 phase: .decode, threads: engine.threads.count, batch: batch, tokens: decodeTokens,
                 tokensPerSecond: decode, bytesPerToken: bytes(position: meanPosition),
                 probeBytesPerSecond: decodeProbe,
                 ratioToProbe: decode.median * bytes(position: meanPosition) / decodeProbe,
-                operationsPerSecond: decode.median * operationsPerToken, timeToFirstToken: nil),
+                operationsPerSecond: decode.median * operationsPerToken, timeToFirstToken: nil,
+                majorPageFaults: majorPageFaults),
         ]
     }
 }

@@ -60,5 +60,5 @@ struct SHA256 {
         return digest.finish()
     }
 
-    static let windowByteCount = 4 << 20
+    static let windowByteCount = 1 << 18
 }

@@ -44,7 +44,7 @@ public struct Pruner: Sendable {
         let checkpoint = try Checkpoint(path: path, access: .streamed)
         let job = try PruningJob(
             checkpoint, options, budget: memoryBudget, tokens: isCalibrated ? source?.tokenCount ?? 0 : 0,
-            failing: faults.allocation)
+            faults: faults)
         if isCalibrated && source == nil {
             throw LatheError(
                 .invalidRequest, "Wanda weighs weights by their inputs and needs a calibration text for that.")

@@ -40,7 +40,7 @@ struct PruningJob {
     /// - Parameter tokens: of the calibration text.
     init(
         _ checkpoint: Checkpoint, _ options: PruningOptions, budget: Int? = nil, tokens: Int = 0,
-        failing: (@Sendable (Int) -> Bool)? = nil
+        faults: Compiler.Faults = .init()
     ) throws(LatheError) {
         self.options = options
         sparsity = try options.resolvedSparsity()
@@ -70,7 +70,7 @@ struct PruningJob {
         }
         plan = try PruningPlan(
             budget: budget, definition: definition, targets: targets, tokens: options.criterion == .wanda ? tokens : 0)
-        ledger = MemoryLedger(limits: budget == nil ? [:] : [.windows: plan.memory.windows], failing: failing)
+        ledger = plan.memory.makeLedger(faults)
     }
 
     var scope: String {
@@ -103,7 +103,7 @@ struct PruningJob {
             while !search.isDone {
                 for target in targets {
                     progress(target)
-                    try slices(target, norms: nil).forEach { scores, _ in scores.withKeys { search.count($0) } }
+                    try slices(target, norms: nil).withEach { scores, _ in scores.withKeys { search.count($0) } }
                 }
                 search.descend()
             }
@@ -163,7 +163,7 @@ struct PruningJob {
         var ownCut = try layerCut(slices, count: count)
         var balance = PairBalance()
         var zerosBefore = 0
-        try slices.forEach { scores, first in
+        try slices.withEach { scores, first in
             zerosBefore += scores.zeroCount
             switch (options.pattern, options.resolvedScope) {
             case (.group(let kept, let size), _): Selection.groups(scores, kept: kept, size: size, at: first, &mask)
@@ -184,7 +184,7 @@ struct PruningJob {
         guard options.pattern == .unstructured, options.resolvedScope == .layer else { return nil }
         var search = SelectionSearch(taking: Selection.zeros(sparsity, of: count))
         while !search.isDone {
-            try slices.forEach { scores, _ in scores.withKeys { search.count($0) } }
+            try slices.withEach { scores, _ in scores.withKeys { search.count($0) } }
             search.descend()
         }
         return search.cut

@@ -36,11 +36,10 @@ struct PruningPlan {
             return steps
         }
         func peak(_ steps: [String: Int], keepsMasks: Bool) -> Int {
-            let one = targets.map { deciding($0, steps[$0.name]!) + (keepsMasks ? 0 : Self.maskByteCount($0)) }.max() ?? 0
-            let mask = targets.map(Self.maskByteCount).max() ?? 0
-            return keepsMasks
-                ? allMasks + max(one, PrunedCheckpoint.pieceByteCount)
-                : max(one, mask + PrunedCheckpoint.pieceByteCount)
+            let piece = PrunedCheckpoint.pieceByteCount
+            let scores = targets.map { deciding($0, steps[$0.name]!) }
+            if keepsMasks { return allMasks + max(scores.max() ?? 0, piece) }
+            return zip(scores, targets.map(Self.maskByteCount)).map { max($0, piece) + $1 }.max() ?? 0
         }
         var chosen = steps(room: room - allMasks)
         var keepsMasks = true
@@ -86,7 +85,7 @@ final class ScoreSlices {
     }
 
     /// - Parameter body: is given the scores, and the weight of the matrix that they begin with.
-    func forEach(_ body: (WeightScores, _ first: Int) -> Void) throws(LatheError) {
+    func withEach(_ body: (WeightScores, _ first: Int) -> Void) throws(LatheError) {
         if let only { return body(only, 0) }
         for start in stride(from: 0, to: source.shape[0], by: step) {
             let end = min(start + step, source.shape[0])

@@ -50,6 +50,13 @@ extension Engine {
     /// The most bytes of a category that this engine has taken from its ledger.
     package func peakByteCount(_ category: MemoryCategory) -> Int { ledger.peak(category) }
 
+    /// Bytes of all cache blocks that a session ever held.
+    package func writtenKeyValueBytes() async -> Int {
+        await withCheckedContinuation { continuation in
+            scheduler.submit { continuation.resume(returning: $0.cache.writtenByteCount) }
+        }
+    }
+
     /// Bytes of keys and values that a token at `position` (counted from 0) reads and a step stores.
     package func keyValueBytes(position: Double) -> Double {
         let layout = KeyValueLayout(type: keyValueType, configuration: model.configuration)

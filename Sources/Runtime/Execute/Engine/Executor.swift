@@ -54,6 +54,8 @@ final class Executor: @unchecked Sendable {
     /// Bytes of all weights as they are kept in memory.
     let residentWeightBytes: Int
     private let storage: [AlignedBuffer]
+    /// For what the scheduler keeps.
+    private let samplingReservation: MemoryReservation
 
     // The step in progress, read by `perform` on every thread.
     var segments: [Segment] = []
@@ -127,6 +129,8 @@ final class Executor: @unchecked Sendable {
         unsafe probeRegions = Self.regions(readBy: plan, of: weights)
         stepWeightBytes = unsafe probeRegions.reduce(0) { $0 + $1.count }
         self.storage = storage
+        samplingReservation = try ledger.reserve(
+            arena.byteCount(of: .sampling), .activations, for: "the choice of tokens")
         // Each has a row at least.
         segments.reserveCapacity(maximumRows)
     }

@@ -71,7 +71,9 @@ final class KeyValueCache {
     let blockCount: Int
     private let storage: AlignedBuffer
     private let base: UnsafeMutablePointer<UInt8>
+    /// A stack: what was given back last is taken first, so that no more blocks are ever written than were held at once.
     private var free: [Int]
+    private var fewestFree: Int
 
     /// Reserves address space for `blockCount` blocks; memory is taken when a block is first written.
     ///
@@ -83,6 +85,7 @@ final class KeyValueCache {
             layout.blockBytes * blockCount, .keyValueCache, for: "the keys and values of all sessions")
         unsafe base = storage.elements(of: UInt8.self)
         free = Array((0..<blockCount).reversed())
+        fewestFree = blockCount
     }
 
     /// Extends `table` so that it holds `tokens` tokens. Its session has reserved them, so a free block is there.
@@ -91,7 +94,11 @@ final class KeyValueCache {
             guard let block = free.popLast() else { preconditionFailure("more blocks taken than were reserved") }
             unsafe table.append(block, address: base + block * layout.blockBytes)
         }
+        fewestFree = min(fewestFree, free.count)
     }
+
+    /// Of the blocks that were ever taken.
+    var writtenByteCount: Int { (blockCount - fewestFree) * layout.blockBytes }
 
     func release(_ table: BlockTable) {
         free.append(contentsOf: table.blocks)

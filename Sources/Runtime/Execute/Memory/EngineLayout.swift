@@ -160,6 +160,8 @@ struct ArenaLayout: Sendable {
         /// A head with 16-bit inputs: the scale of each row.
         case headScales
         case headInput, logits
+        /// For the choice of a token: `SamplingBuffers`, which are arrays of their own.
+        case sampling
         /// What the read probe read, one sum a thread.
         case probeSums
 
@@ -186,6 +188,7 @@ struct ArenaLayout: Sendable {
     private let attentionFloats: Int
     private let expansionBytes: Int
     private let halvesFloats: Int
+    private let vocabularySize: Int
 
     init(
         _ plan: ExecutionPlan, configuration: ModelConfiguration, contextLength: Int, maximumRows: Int,
@@ -199,7 +202,8 @@ struct ArenaLayout: Sendable {
         // 16 bits an element.
         quantizedStride = plan.maximumDepth.roundedUp(to: 64) * 2
         headInputStride = plan.head.input.width.roundedUp(to: 16)
-        logitsStride = configuration.vocabularySize.roundedUp(to: 16)
+        vocabularySize = configuration.vocabularySize
+        logitsStride = vocabularySize.roundedUp(to: 16)
         attentionFloats = lathe_attention_scratch_floats(contextLength, configuration.headDimension)
         halvesFloats = plan.head.activationBits == 16 ? lathe_linear_qd16_scratch_floats() : 0
     }
@@ -221,6 +225,7 @@ struct ArenaLayout: Sendable {
         case .headScales: 4 * maximumLogitRows
         case .headInput: 4 * maximumLogitRows * headInputStride
         case .logits: 4 * maximumLogitRows * logitsStride
+        case .sampling: SamplingBuffers.byteCount(vocabularySize: vocabularySize)
         case .probeSums: 8 * threads
         }
     }

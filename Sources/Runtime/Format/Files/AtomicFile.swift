@@ -125,12 +125,11 @@ package final class AtomicFile {
         try attempt(.sync, "write \(name)") { () throws(SystemFailure) in
             if started > dropped {
                 try file!.writeBack(offset: dropped, count: started - dropped, waits: true)
-                file!.dropPageCache(offset: dropped, count: started - dropped)
+                file!.dropPageCacheBehind(offset: dropped, end: started)
             }
             try file!.writeBack(offset: started, count: end - started, waits: false)
         }
-        // A page that is only half written stays; it goes with the next.
-        (droppedOffset, startedOffset) = (started & ~0xFFFF, end)
+        (droppedOffset, startedOffset) = (started, end)
     }
 
     private func writeOnce(_ bytes: ByteView, at offset: Int) throws(SystemFailure) -> Int {

@@ -14,6 +14,7 @@ package final class AtomicFolder {
     private let name: String
     private var files: [AtomicFile] = []
     private let faultInjection: AtomicFile.FaultInjection?
+    private var step = 0
 
     /// - Parameter input: a folder that is read: the destination must neither be it nor lie in it.
     package init(
@@ -64,7 +65,10 @@ package final class AtomicFolder {
         let action = "put the folder \(quoted(path)) in its place"
         var published: [String] = []
         do throws(LatheError) {
-            try attempting(action) { () throws(SystemFailure) in try parent.createDirectory(temporary) }
+            try attempting(action) { () throws(SystemFailure) in
+                try inject(.create)
+                try parent.createDirectory(temporary)
+            }
             let directory = try attempting(action) { () throws(SystemFailure) in
                 try parent.open(directory: temporary)
             }
@@ -73,7 +77,9 @@ package final class AtomicFolder {
                 published.append(file.fileName)
             }
             try attempting(action) { () throws(SystemFailure) in
+                try inject(.sync)
                 try directory.sync()
+                try inject(.publish)
                 try parent.rename(temporary, to: name)
             }
         } catch {
@@ -86,6 +92,7 @@ package final class AtomicFolder {
         }
         files = []
         do throws(SystemFailure) {
+            try inject(.syncFolder)
             try parent.sync()
         } catch {
             // Some file systems cannot sync a folder, and need not.
@@ -95,6 +102,12 @@ package final class AtomicFolder {
                 "\(quoted(path)) is written and in its place, but a power failure might still undo it: the folder around "
                     + "it cannot be synced (\(error.explanation)).")
         }
+    }
+
+    /// Of the folder's own steps; the files count theirs.
+    private func inject(_ operation: AtomicFile.Operation) throws(SystemFailure) {
+        defer { step += 1 }
+        if case .error(let code) = faultInjection?(operation, step) { throw SystemFailure(code: code) }
     }
 
     // MARK: The destination

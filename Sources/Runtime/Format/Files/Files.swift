@@ -20,6 +20,9 @@ package enum Files {
         }
     }
 
+    /// Where the symbolic link at `path` leads; nil where there is none.
+    package static func linkDestination(_ path: String) -> String? { LatheFormat.linkDestination(path) }
+
     /// Whether a regular file stands at `path`, symbolic links followed.
     package static func isRegular(_ path: String) -> Bool { (try? FileStatus.of(path: path))?.kind == .file }
 

@@ -65,17 +65,20 @@ package final class InputFile: Sendable {
         for offset in stride(from: 0, to: byteCount, by: piece) {
             let count = min(piece, byteCount - offset)
             try read(offset: offset, count: count, into: buffer, at: offset)
-            dropPageCache(offset: offset, count: count)
+            // From the front: the kernel forgets whole blocks alone, and this piece's first may have begun before it.
+            dropPageCache(offset: 0, count: offset + count)
         }
         return buffer.view
     }
 
+    /// So many bytes of a file that is read in order, and dropped behind, were in the kernel's cache at most: what it reads
+    /// ahead, and the blocks that were used in part.
+    package static let cachedByteCount = 12 << 20
+
     /// Asks the kernel to forget its copies of these bytes, so that a converter that streams through a large file leaves
     /// the memory to others.
     package func dropPageCache(offset: Int, count: Int) {
-        // The page that the bytes begin in too: the window before could not have it dropped, because it used a part alone.
-        let start = offset & ~0xFFFF
-        if count > 0 { descriptor.dropPageCache(offset: start, count: offset + count - start) }
+        if count > 0 { descriptor.dropPageCacheBehind(offset: offset, end: offset + count) }
     }
 
     /// All of them, also what the kernel has read ahead.

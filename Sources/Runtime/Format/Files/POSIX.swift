@@ -253,6 +253,13 @@ struct FileDescriptor: ~Copyable, Sendable {
         #endif
     }
 
+    /// The same, where bytes are passed over in order. The kernel keeps them in blocks of up to 2 MB and forgets whole ones
+    /// alone: so that which `offset` lies in, and of which an earlier call had only a part, goes with this one.
+    borrowing func dropPageCacheBehind(offset: Int, end: Int) {
+        let start = max(0, offset - (4 << 20)) & ~0xFFFF
+        dropPageCache(offset: start, count: end - start)
+    }
+
     // MARK: Mapping
 
     /// A read-only map of the first `count` bytes; `count` must be positive.
@@ -267,6 +274,15 @@ struct FileDescriptor: ~Copyable, Sendable {
 /// Makes one folder; one that is there already is no failure.
 func makeDirectory(_ path: String) throws(SystemFailure) {
     if unsafe mkdir(path, 0o777) != 0 && errno != EEXIST { throw .last }
+}
+
+/// Where the symbolic link at `path` leads; nil where there is none.
+func linkDestination(_ path: String) -> String? {
+    var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let count = unsafe buffer.withUnsafeMutableBytes {
+        unsafe readlink(path, $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
+    }
+    return count < 0 ? nil : String(decoding: buffer[..<count], as: UTF8.self)
 }
 
 /// The names in a folder, sorted by their bytes, without `.` and `..`; names that are not UTF-8, by which nothing could be

@@ -230,7 +230,8 @@ package final class SafetensorsFile: Sendable {
     }
 
     private static let windowElements = windowByteCount / 4
-    private static func rowsInWindow(width: Int) -> Int { max(1, windowElements / max(1, width)) }
+    /// Of parts of rows: all of a row is read for a part of it.
+    private static func rowsInWindow(width: Int) -> Int { max(1, windowElements / 4 / max(1, width)) }
 
     /// Bytes that `floats(of:rows:columns:)` takes beside its result, at most.
     package static func floatWindowByteCount(of tensor: TensorInfo, isPartial: Bool) -> Int {

@@ -9,12 +9,16 @@ extension MemoryPlan {
 
 /// Tells a profiler what memory was planned and what each category really had.
 package enum MemoryReporting {
-    package static func tell(_ engine: Engine) {
+    package static func tell(_ engine: Engine) async {
+        guard PhaseMarks.isConnected else { return }
         PhaseMarks.plan(engine.plan.json)
-        tellMeasured { engine.peakByteCount($0) }
+        // Of the cache, what was ever written: the rest is address space.
+        let written = await engine.writtenKeyValueBytes()
+        tellMeasured { $0 == .keyValueCache ? written : engine.peakByteCount($0) }
     }
 
     package static func tell(_ conversion: ConversionMemory) {
+        guard PhaseMarks.isConnected else { return }
         PhaseMarks.plan(
             memoryJSON {
                 switch $0 {

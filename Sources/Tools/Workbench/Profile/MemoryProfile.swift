@@ -69,7 +69,11 @@ package struct MemoryProfile: Sendable {
     package var fencePeak: Int? {
         try? fence?.object(at: "fence").int("peak_bytes", in: "fence", minimum: 0)
     }
-    package var peakSample: MemorySample? { samples.max { $0.resident < $1.resident } }
+    /// The first of the greatest.
+    package var peakSample: MemorySample? {
+        let peak = samples.map(\.resident).max()
+        return samples.first { $0.resident == peak }
+    }
 
     package struct Summary: Hashable, Sendable {
         package let name: String

@@ -9,6 +9,8 @@ package struct MemorySample: Hashable, Sendable {
     package var anonymous = 0
     package var swap = 0
     package var file: Int { max(0, resident - anonymous) }
+    /// Of `file` what is the program itself and its libraries, as last seen.
+    package var program = 0
     /// VmHWM, the most that was ever resident.
     package var peakResident = 0
     /// Pages that had to be read from a disk, so far.
@@ -34,6 +36,29 @@ package struct MemorySample: Hashable, Sendable {
         majorFaults = fields.count > 10 ? Int(fields[10]) ?? 0 : 0
     }
 
+    /// Resident pages of the executable and of shared libraries.
+    ///
+    /// - Parameter maps: `/proc/PID/smaps`: for each mapping a line `address permissions offset device inode path`, then
+    ///   its counts.
+    static func programBytes(maps: String, executable: String) -> Int {
+        var sum = 0
+        var isProgram = false
+        for line in maps.split(separator: "\n") {
+            if line.utf8.first.map({ UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || UInt8(ascii: "a")...UInt8(ascii: "f") ~= $0 })
+                == true
+            {
+                let fields = line.split(separator: " ", maxSplits: 5)
+                let path = fields.count == 6 ? fields[5].drop { $0 == " " } : ""
+                isProgram = path == executable || path.contains(".so.") || path.hasSuffix(".so")
+            } else if isProgram, line.hasPrefix("Rss:") {
+                sum += kilobytes("Rss:", in: String(line)) ?? 0
+            } else if isProgram, line.hasPrefix("Anonymous:") {
+                sum -= kilobytes("Anonymous:", in: String(line)) ?? 0
+            }
+        }
+        return sum
+    }
+
     private static func kilobytes(_ key: String, in text: String) -> Int? {
         for line in text.split(separator: "\n") where line.hasPrefix(key) {
             return Int(line.dropFirst(key.count).filter(\.isNumber)).map { $0 * 1024 }
@@ -47,6 +72,9 @@ package struct MemoryProbe: Sendable {
     package let process: Int
     /// Of the fence that it is in.
     private let chargeFile: String?
+    /// Each mapping is looked at more rarely than their sum: that takes ten times as long, and the program hardly changes.
+    private var program = 0
+    private var looks = 0
 
     package init(process: Int) {
         self.process = process
@@ -57,13 +85,20 @@ package struct MemoryProbe: Sendable {
     }
 
     /// nil when the process has ended.
-    package func sample() -> MemorySample? {
+    package mutating func sample() -> MemorySample? {
         let folder = "/proc/\(process)"
         guard let rollup = Files.readKernelText("\(folder)/smaps_rollup"),
             var sample = MemorySample(
                 rollup: rollup, status: Files.readKernelText("\(folder)/status") ?? "",
                 statistics: Files.readKernelText("\(folder)/stat") ?? "")
         else { return nil }
+        if looks % 10 == 0, let executable = Files.linkDestination("\(folder)/exe"),
+            let maps = Files.readKernelText("\(folder)/smaps")
+        {
+            program = MemorySample.programBytes(maps: maps, executable: executable)
+        }
+        looks += 1
+        sample.program = min(program, sample.file)
         sample.charged = chargeFile.flatMap(Files.readKernelText).flatMap { Int($0.filter(\.isNumber)) }
         return sample
     }

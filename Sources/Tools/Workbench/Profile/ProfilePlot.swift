@@ -1,6 +1,6 @@
 import LatheFormat
 
-/// Memory over time as an SVG drawing: what is the process's own below, what stands in files above it, the phases as
+/// Memory over time as an SVG drawing: program, own memory and mapped files above each other, the phases as
 /// bands, the budget as a line; beside it the plan, where there is one.
 package struct ProfilePlot {
     private static let width = 1000.0
@@ -10,6 +10,7 @@ package struct ProfilePlot {
     private static let left = 66.0
     private static let bandColors = ["#f3f4f6", "#e0f2fe", "#fef9c3", "#dcfce7", "#fae8ff", "#ffe4e6"]
     private static let anonymousColor = "#2563eb"
+    private static let programColor = "#9ca3af"
     private static let fileColor = "#f59e0b"
     private static let swapColor = "#7f1d1d"
     private static let chargedColor = "#047857"
@@ -129,7 +130,9 @@ package struct ProfilePlot {
             return "<path d=\"M \((up + down).joined(separator: " L ")) Z\" fill=\"\(color)\" fill-opacity=\"0.82\"/>"
         }
         var parts = [
-            area({ _ in 0 }, \.anonymous, Self.anonymousColor), area(\.anonymous, \.resident, Self.fileColor),
+            area({ _ in 0 }, \.program, Self.programColor),
+            area(\.program, { $0.program + $0.anonymous }, Self.anonymousColor),
+            area({ $0.program + $0.anonymous }, \.resident, Self.fileColor),
         ]
         if samples.contains(where: { $0.swap > 0 }) {
             parts.append(area(\.resident, { $0.resident + $0.swap }, Self.swapColor))
@@ -161,17 +164,19 @@ package struct ProfilePlot {
     private var peakMark: String {
         guard let peak = profile.peakSample else { return "" }
         let (x, y) = (x(peak.time), y(peak.resident))
-        let text =
-            "peak \(Bytes.text(peak.resident)): \(Bytes.text(peak.anonymous)) anonymous, \(Bytes.text(peak.file)) file"
-        let toTheLeft = x > (Self.left + right) / 2
-        // Written into the picture: behind it, white, so that it can be read on every colour.
-        let place = (x: x + (toTheLeft ? -9 : 9), y: max(y - 7, Self.top + 12))
-        let anchor = toTheLeft ? "end" : "start"
+        let text = """
+            peak \(Bytes.text(peak.resident)): \(Bytes.text(peak.file - peak.program)) mapped, \
+            \(Bytes.text(peak.anonymous)) anonymous, \(Bytes.text(peak.program)) program
+            """
+        let length = Double(text.count) * 6.4 + 12
+        let start = min(max(x - length / 2, Self.left + 4), right - length - 4)
+        // Above the point, unless the budget's line or the edge is there.
+        let base = y - 26 > Self.top ? y - 16 : y + 24
         return """
             <circle cx="\(SVG.text(x))" cy="\(SVG.text(y))" r="4" fill="#111827"/>
-            <g stroke="#ffffff" stroke-width="3" stroke-linejoin="round" paint-order="stroke">
-            \(SVG.label(text, place.x, place.y, anchor: anchor, weight: "bold"))
-            </g>
+            <rect x="\(SVG.text(start))" y="\(SVG.text(base - 13))" width="\(SVG.text(length))" height="18" rx="4" \
+            fill="#ffffff" fill-opacity="0.92" stroke="#d1d5db"/>
+            \(SVG.label(text, start + length / 2, base, anchor: "middle", weight: "bold"))
             """
     }
 
@@ -199,7 +204,10 @@ package struct ProfilePlot {
     }
 
     private var legend: String {
-        var entries = [("anonymous (its own)", Self.anonymousColor), ("file (mapped, can be dropped)", Self.fileColor)]
+        var entries = [
+            ("mapped files: weights", Self.fileColor), ("anonymous: its own", Self.anonymousColor),
+            ("program and libraries", Self.programColor),
+        ]
         if profile.samples.contains(where: { $0.swap > 0 }) { entries.append(("swapped out", Self.swapColor)) }
         if profile.samples.contains(where: { $0.charged != nil }) {
             entries.append(("charged by the fence", Self.chargedColor))

@@ -130,6 +130,7 @@ extension Benchmark.Result {
             ("ratio_to_probe", ratioToProbe.map(JSON.number) ?? .null),
             ("operations_per_second", .number(operationsPerSecond)),
         ]
+        members.append(("major_page_faults", majorPageFaults.map(JSON.number) ?? .null))
         if let timeToFirstToken { members.append(("time_to_first_token_seconds", timeToFirstToken.json)) }
         return .object(JSONObject(members))
     }

@@ -77,7 +77,7 @@ struct Generate: AsyncParsableCommand, FencedCommand {
             }
         }
         let end = clock.now
-        MemoryReporting.tell(engine)
+        await MemoryReporting.tell(engine)
         PhaseMarks.mark("idle")
         let timing = Timing(
             promptTokens: tokens.count, newTokens: ids.count, firstToken: (firstTokenAt - start).seconds,

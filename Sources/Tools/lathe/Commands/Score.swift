@@ -44,7 +44,7 @@ struct Score: AsyncParsableCommand, FencedCommand {
         } else {
             scores = try await session.score(tokens)
         }
-        MemoryReporting.tell(engine)
+        await MemoryReporting.tell(engine)
         if let index = scores.firstIndex(where: { $0.logProbability?.isFinite == false }) {
             throw LatheError(.notFinite, "The log-probability of token \(index) is not finite.")
         }

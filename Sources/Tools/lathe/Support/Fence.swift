@@ -5,7 +5,14 @@ import LatheWorkbench
 ///
 /// This process stays outside as the keeper: it has loaded nothing, passes signals on, and removes the control group at
 /// the end. If it is killed, so is the one inside.
-enum Fence {
+struct Fence {
+    enum Means: String, CaseIterable { case auto, cgroup, rlimit }
+
+    let budget: Int
+    let means: Means
+    let filesRead: [String]
+    let filesMapped: [String]
+
     /// Tells the process inside that it is: `group`, or `data:BYTES` for one that must limit itself.
     static let variable = "LATHE_FENCE"
     /// No `lathe` process lives in less; and so little could end the keeper, which is inside for a moment.
@@ -20,47 +27,51 @@ enum Fence {
         try SupervisedProcess.limitData(to: bytes)
     }
 
-    static func runInside(budget: Int, filesRead: [String], filesMapped: [String]) throws(LatheError) -> Never {
-        guard budget >= minimumBudget else {
+    func runInside() throws(LatheError) -> Never {
+        guard budget >= Self.minimumBudget else {
             throw LatheError(
                 .budget,
                 "A fence of \(Bytes.text(budget)) is too narrow for any process of this program; allow "
-                    + "\(Bytes.text(minimumBudget)) at least.")
+                    + "\(Bytes.text(Self.minimumBudget)) at least.")
         }
-        for path in filesRead.flatMap(regularFiles) { Files.dropPageCache(of: path) }
+        for path in filesRead.flatMap(Self.regularFiles) { Files.dropPageCache(of: path) }
+        if means == .rlimit { try limitData(because: nil) }
         let group: FenceGroup
         do throws(LatheError) {
             group = try FenceGroup.create(
                 limit: budget, process: SupervisedProcess.ownID, isAlive: SupervisedProcess.isAlive)
         } catch {
-            try limitData(budget: budget, filesMapped: filesMapped, because: error)
+            guard means == .auto else {
+                throw LatheError(error.code, "No control group can be made: \(error.message)")
+            }
+            try limitData(because: error)
         }
         try run(in: group)
     }
 
     // MARK: By a control group
 
-    private static func run(in group: FenceGroup) throws(LatheError) -> Never {
+    private func run(in group: FenceGroup) throws(LatheError) -> Never {
         let child: SupervisedProcess
         do throws(LatheError) {
             // What a process starts begins where it is: so nothing of the child's is charged elsewhere.
             try group.enter()
             child = try SupervisedProcess(
-                Array(CommandLine.arguments.dropFirst()), environment: [(variable, "group")],
+                Array(CommandLine.arguments.dropFirst()), environment: [(Self.variable, "group")],
                 passing: Commission.current.phases)
             try group.leave()
         } catch {
             try? group.leave()
-            end(group)
+            Self.end(group)
             throw error
         }
         let ending = child.waitUntilEnd()
         // What the child has started and left behind.
         let report = group.report
-        end(group)
-        tell(report)
+        Self.end(group)
+        Self.tell(report)
         if report.outOfMemoryKills > 0, ending.code != 0 {
-            fail("The system ended it: it needed more than its fence of \(Bytes.text(report.limit)).")
+            Self.fail("The system ended it: it needed more than its fence of \(Bytes.text(report.limit)).")
         }
         SupervisedProcess.exit(as: ending)
     }
@@ -77,24 +88,22 @@ enum Fence {
 
     // MARK: By a limit of the process
 
-    private static func limitData(
-        budget: Int, filesMapped: [String], because reason: LatheError
-    ) throws(LatheError) -> Never {
-        let limit = try dataLimit(budget: budget, filesMapped: filesMapped)
-        StandardError.warn(
-            "no control group can be made, so RLIMIT_DATA keeps the budget, less \(Bytes.text(budget - limit)) of "
-                + "mapped files. \(reason.message)")
+    private func limitData(because reason: LatheError?) throws(LatheError) -> Never {
+        let limit = try Self.dataLimit(budget: budget, filesMapped: filesMapped)
+        let less = budget > limit ? ", less \(Bytes.text(budget - limit)) of mapped files" : ""
+        let why = reason.map { " no control group can be made (\($0.message)), so" } ?? ""
+        StandardError.print("lathe: note:\(why) RLIMIT_DATA keeps the budget\(less).")
         let child = try SupervisedProcess(
-            Array(CommandLine.arguments.dropFirst()), environment: [(variable, "data:\(limit)")],
+            Array(CommandLine.arguments.dropFirst()), environment: [(Self.variable, "data:\(limit)")],
             passing: Commission.current.phases)
         let ending = child.waitUntilEnd()
-        tell(
+        Self.tell(
             FenceReport(
                 means: "RLIMIT_DATA", limit: limit, peak: ending.peakResidentBytes, timesAtLimit: nil,
                 outOfMemoryKills: 0))
         // Code of ours turns a refused allocation into an error; what lies below ends the process by a trap.
-        if let signal = ending.signal, trapSignals.contains(signal) {
-            fail("It was ended by signal \(signal): it asked for more memory than its fence of \(Bytes.text(limit)) has.")
+        if let signal = ending.signal, Self.trapSignals.contains(signal) {
+            Self.fail("It was ended by signal \(signal): it asked for more memory than its fence of \(Bytes.text(limit)) has.")
         }
         SupervisedProcess.exit(as: ending)
     }

@@ -10,14 +10,21 @@ struct FenceArguments: ParsableArguments {
     var memoryBudget: ByteCount?
 
     @Flag(
-        help: ArgumentHelp(
-            "Make the budget a hard limit of the system's: of a control group, or where none can be made of RLIMIT_DATA."))
+        help: "Make the budget a hard limit of the system's, for this process and all that it starts.")
     var fence = false
+
+    @Option(
+        help: ArgumentHelp(
+            "By what: a control group counts all memory, rlimit (RLIMIT_DATA) private memory alone; auto takes what can "
+                + "be had. (default: auto)",
+            valueName: "auto|cgroup|rlimit"))
+    var fenceBy: Fence.Means?
 
     func validate() throws {
         if fence && memoryBudget == nil {
             throw ValidationError("--fence keeps a budget: say which, as --memory-budget 700MB.")
         }
+        if fenceBy != nil && !fence { throw ValidationError("--fence-by says how to fence: add --fence.") }
     }
 }
 
@@ -36,6 +43,11 @@ extension FencedCommand {
 
     /// Runs the command again inside the fence, and ends as it ended.
     func runInsideFence() throws(LatheError) -> Never {
-        try Fence.runInside(budget: memory.memoryBudget!.bytes, filesRead: filesRead, filesMapped: filesMapped)
+        try Fence(
+            budget: memory.memoryBudget!.bytes, means: memory.fenceBy ?? .auto, filesRead: filesRead,
+            filesMapped: filesMapped
+        ).runInside()
     }
 }
+
+extension Fence.Means: ExpressibleByArgument {}
