@@ -28,7 +28,8 @@
         func conversionWithinTheFence() async throws {
             let folder = try Folder()
             let outcome = try await CommandLineTool.run(
-                "quantize", Fixtures.novelist, "-o", folder.path("x.lathe"), "--json", "--memory-budget", "150MB", "--fence")
+                "quantize", Fixtures.novelist, "-o", folder.path("x.lathe"), "--json", "--memory-budget", "150MB",
+                "--fence")
             _ = try outcome.json()
             #expect(try #require(Report(outcome.errors)).peak < 150)
             #expect(try folder.bytes("x.lathe") == Fixtures.bytes(try await Fixtures.novelistFile.path))
@@ -38,7 +39,8 @@
         func beyondTheFence() async throws {
             // 56 MB of float32 weights in a file in memory, which nothing can give back.
             let outcome = try await CommandLineTool.run(
-                "generate", "--model", Fixtures.novelist, "--weights", "f32", "--memory-budget", "40MB", "--fence", "Once")
+                "generate", "--model", Fixtures.novelist, "--weights", "f32", "--memory-budget", "40MB", "--fence",
+                "Once")
             #expect(outcome.status == 1 && !outcome.isSignal && outcome.output.isEmpty)
             #expect(outcome.errors.hasSuffix("lathe: The system ended it: it needed more than its fence of 40.0 MB.\n"))
             #expect(try #require(Report(outcome.errors)).limit == 40)
@@ -67,6 +69,12 @@
             // The file is mapped, and no data.
             #expect(report.means == "RLIMIT_DATA" && report.limit == 184.7, "\(within.errors)")
             #expect(within.errors.contains("less 15.3 MB of mapped files"))
+
+            // The narrowest that is granted: threads must find room.
+            let narrow = try await CommandLineTool.start(
+                ["generate", "-n", "8", "--json", "Once", "--fence", "--memory-budget", "48MB"] + arguments
+            ).outcome()
+            _ = try narrow.json()
 
             // Caches for 200 sessions: 940 MB that are asked for at once.
             let beyond = try await CommandLineTool.start(
@@ -135,7 +143,9 @@
             let group = Groups.folder(ofKeeper: keeper)
             for _ in 0..<4000 where run.process.isRunning {
                 let members = Groups.members(group)
-                if let inside = members.first(where: { $0 != keeper }), members.count == 1, Groups.maps(inside, "model.lathe") {
+                if let inside = members.first(where: { $0 != keeper }), members.count == 1,
+                    Groups.maps(inside, "model.lathe")
+                {
                     break
                 }
                 try await Task.sleep(for: .milliseconds(5))
@@ -157,7 +167,9 @@
             else { return nil }
             let parts = line.split(separator: ", ")
             func megabytes(_ index: Int, _ name: String) -> Double? {
-                guard parts.count > index, parts[index].hasPrefix(name), parts[index].hasSuffix(" MB") else { return nil }
+                guard parts.count > index, parts[index].hasPrefix(name), parts[index].hasSuffix(" MB") else {
+                    return nil
+                }
                 return Double(parts[index].dropFirst(name.count).dropLast(3))
             }
             guard let limit = megabytes(1, "limit "), let peak = megabytes(2, "peak ") else { return nil }
@@ -190,7 +202,8 @@
             let text =
                 homes.lazy.compactMap { home in
                     try? String(
-                        contentsOfFile: "\(home)/\((folder as NSString).lastPathComponent)/cgroup.procs", encoding: .utf8)
+                        contentsOfFile: "\(home)/\((folder as NSString).lastPathComponent)/cgroup.procs",
+                        encoding: .utf8)
                 }.first ?? ""
             return text.split(separator: "\n").compactMap { Int($0) }
         }

@@ -8,13 +8,14 @@
             let folder = try Folder()
             let model = try await Fixtures.novelistFile.path
             let outcome = try await CommandLineTool.run(
-                "profile", "--json", "--plot", folder.path("memory.svg"), "--", "generate", "--model", model, "-n", "100",
+                "profile", "--json", "--plot", folder.path("memory.svg"), "--", "generate", "--model", model, "-n",
+                "100",
                 "--memory-budget", "200MB", "Once")
             let profile = try outcome.json()
             #expect(outcome.errors.contains("tokens/s"), "what the command says goes to stderr")
             #expect(try profile.int("exit_code", in: "profile") == 0)
             #expect(try profile.int("budget_bytes", in: "profile") == 200_000_000)
-            #expect(profile.valueIfPresent("fence") == .null)
+            #expect(profile.valueIfPresent("fence") == nil)
             let phases = try profile.array("phases", in: "profile").map { try $0.object(at: "phase") }
             #expect(
                 try phases.map { try $0.string("name", in: "phase") } == [

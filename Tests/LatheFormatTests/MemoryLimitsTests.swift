@@ -73,7 +73,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "35 31 0:32 /", "35 31 0:32 / /m rw", "35 31 0:32 / /m rw - cgroup", "35 31 0:32 / /m rw - tmpfs x rw,memory",
+        "", "35 31 0:32 /", "35 31 0:32 / /m rw", "35 31 0:32 / /m rw - cgroup",
+        "35 31 0:32 / /m rw - tmpfs x rw,memory",
         "35 31 0:32 / /m rw - cgroup cgroup rw,cpu", "- - - - - - - - -",
     ])
     func nonsenseIsNoMount(mounts: String) {

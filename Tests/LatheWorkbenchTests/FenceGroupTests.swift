@@ -10,7 +10,8 @@ import Testing
     private static let v2 = ControlGroup(version: 2, folders: ["/g/own", "/g"])
 
     private func create(_ kernel: FakeKernel, _ groups: [ControlGroup], limit: Int = 100_000_000) throws -> FenceGroup {
-        try FenceGroup.create(limit: limit, in: groups, process: 7, isAlive: { $0 == 7 || $0 == 50 }, files: kernel.files)
+        try FenceGroup.create(
+            limit: limit, in: groups, process: 7, isAlive: { $0 == 7 || $0 == 50 }, files: kernel.files)
     }
 
     @Test func version1() throws {
@@ -34,7 +35,9 @@ import Testing
 
     @Test func version2WhereTheGroupDelegates() throws {
         let kernel = FakeKernel([
-            "/g/own": ["cgroup.procs": "7\n8\n", "cgroup.controllers": "cpu memory", "cgroup.subtree_control": "memory"]
+            "/g/own": [
+                "cgroup.procs": "7\n8\n", "cgroup.controllers": "cpu memory", "cgroup.subtree_control": "memory",
+            ]
         ])
         let group = try create(kernel, [Self.v1, Self.v2])
         #expect(group.version == 2 && group.folder == "/g/own/lathe-fence-7")

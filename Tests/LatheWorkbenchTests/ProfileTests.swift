@@ -81,7 +81,8 @@ import Testing
 
     @Test func nonsenseIsNotHeard() {
         var profile = MemoryProfile()
-        for line in ["", "phase", "plan", "plan {", "plan []", "plan {\"categories\":3}", "budget x", "fence {", "? 1"] {
+        for line in ["", "phase", "plan", "plan {", "plan []", "plan {\"categories\":3}", "budget x", "fence {", "? 1"]
+        {
             profile.hear(line, at: 0)
         }
         profile.end(at: 0)

@@ -52,9 +52,11 @@ enum SVG {
     }
 
     static func line(
-        _ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, _ color: String, width: Double = 1, dashes: String? = nil
+        _ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, _ color: String, width: Double = 1,
+        dashes: String? = nil
     ) -> String {
-        let more = (width == 1 ? "" : " stroke-width=\"\(width)\"") + (dashes.map { " stroke-dasharray=\"\($0)\"" } ?? "")
+        let more =
+            (width == 1 ? "" : " stroke-width=\"\(width)\"") + (dashes.map { " stroke-dasharray=\"\($0)\"" } ?? "")
         return
             "<line x1=\"\(text(x1))\" y1=\"\(text(y1))\" x2=\"\(text(x2))\" y2=\"\(text(y2))\" stroke=\"\(color)\"\(more)/>"
     }
@@ -62,13 +64,15 @@ enum SVG {
     static func rectangle(
         _ left: Double, _ top: Double, _ right: Double, _ bottom: Double, _ color: String, title: String? = nil
     ) -> String {
-        let place = "x=\"\(text(left))\" y=\"\(text(top))\" width=\"\(text(right - left))\" height=\"\(text(bottom - top))\""
+        let place =
+            "x=\"\(text(left))\" y=\"\(text(top))\" width=\"\(text(right - left))\" height=\"\(text(bottom - top))\""
         guard let title else { return "<rect \(place) fill=\"\(color)\"/>" }
         return "<rect \(place) fill=\"\(color)\"><title>\(escaped(title))</title></rect>"
     }
 
     static func label(
-        _ text: String, _ x: Double, _ y: Double, anchor: String = "start", size: Double = 12, weight: String = "normal",
+        _ text: String, _ x: Double, _ y: Double, anchor: String = "start", size: Double = 12,
+        weight: String = "normal",
         color: String? = nil
     ) -> String {
         """

@@ -99,7 +99,9 @@ package enum Files {
         let written = try attempting("write \(quoted(text)) to \(quoted(path))") { () throws(SystemFailure) in
             try FileDescriptor.open(writing: path).writeOnce(bytes, at: 0)
         }
-        guard written == bytes.count else { throw LatheError(.io, "\(quoted(path)) took only a part of \(quoted(text)).") }
+        guard written == bytes.count else {
+            throw LatheError(.io, "\(quoted(path)) took only a part of \(quoted(text)).")
+        }
     }
 
     /// Lets the kernel forget its copies of the file at `path`, once those not yet written are on the disk. Only a wish:

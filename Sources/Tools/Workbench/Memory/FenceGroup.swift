@@ -62,7 +62,8 @@ package struct FenceGroup: Sendable {
                 try? files.write("0", "\(folder)/memory.swappiness")
                 try? files.write("\(limit + Self.swapMargin)", "\(folder)/memory.memsw.limit_in_bytes")
             }
-            let taken = files.read("\(folder)/\(MemoryLimits.limitFile(version: version))").flatMap(MemoryLimits.parseLimit)
+            let taken = files.read("\(folder)/\(MemoryLimits.limitFile(version: version))").flatMap(
+                MemoryLimits.parseLimit)
             guard let taken, taken <= limit else {
                 throw LatheError(.io, "\(quoted(folder)) did not take a limit of \(limit) bytes.")
             }

@@ -90,7 +90,9 @@ package struct MemoryProfile: Sendable {
     /// One for each name, in the order of their first coming; first of all `start`, before anything was said.
     package var summaries: [Summary] {
         var spans = phases
-        if let first = spans.first, first.start > 0 { spans.insert(Phase(name: "start", start: 0, end: first.start), at: 0) }
+        if let first = spans.first, first.start > 0 {
+            spans.insert(Phase(name: "start", start: 0, end: first.start), at: 0)
+        }
         var names: [String] = []
         for span in spans where !names.contains(span.name) { names.append(span.name) }
         return names.map { name in summary(name, spans.filter { $0.name == name }) }

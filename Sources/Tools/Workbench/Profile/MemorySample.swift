@@ -44,7 +44,9 @@ package struct MemorySample: Hashable, Sendable {
         var sum = 0
         var isProgram = false
         for line in maps.split(separator: "\n") {
-            if line.utf8.first.map({ UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || UInt8(ascii: "a")...UInt8(ascii: "f") ~= $0 })
+            if line.utf8.first.map({
+                UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || UInt8(ascii: "a")...UInt8(ascii: "f") ~= $0
+            })
                 == true
             {
                 let fields = line.split(separator: " ", maxSplits: 5)

@@ -80,8 +80,9 @@ package struct ProfilePlot {
         }
         var rowEnds = [0.0, 0.0, 0.0]
         for summary in profile.summaries where summary.name != "start" {
-            guard let phase = profile.phases.filter({ $0.name == summary.name })
-                .max(by: { $0.end - $0.start < $1.end - $1.start })
+            guard
+                let phase = profile.phases.filter({ $0.name == summary.name })
+                    .max(by: { $0.end - $0.start < $1.end - $1.start })
             else { continue }
             let text = summary.count > 1 ? "\(summary.name) ×\(summary.count)" : summary.name
             let length = Double(text.count) * 6.4
@@ -168,7 +169,7 @@ package struct ProfilePlot {
             peak \(Bytes.text(peak.resident)): \(Bytes.text(peak.file - peak.program)) mapped, \
             \(Bytes.text(peak.anonymous)) anonymous, \(Bytes.text(peak.program)) program
             """
-        let length = Double(text.count) * 6.4 + 12
+        let length = Double(text.count) * 7.6 + 14
         let start = min(max(x - length / 2, Self.left + 4), right - length - 4)
         // Above the point, unless the budget's line or the edge is there.
         let base = y - 26 > Self.top ? y - 16 : y + 24

@@ -17,6 +17,10 @@ struct Fence {
     static let variable = "LATHE_FENCE"
     /// No `lathe` process lives in less; and so little could end the keeper, which is inside for a moment.
     static let minimumBudget = 16_000_000
+    /// RLIMIT_DATA counts all that is reserved, touched or not. The system starts threads when work comes, and waits for
+    /// ever where a stack cannot be had: there must be room for them, and they must be small (usual are 8 MB).
+    static let minimumData = 32_000_000
+    static let stackByteCount = 2 << 20
 
     static var isInside: Bool { Commission.current.fence != nil }
 
@@ -93,6 +97,7 @@ struct Fence {
         let less = budget > limit ? ", less \(Bytes.text(budget - limit)) of mapped files" : ""
         let why = reason.map { " no control group can be made (\($0.message)), so" } ?? ""
         StandardError.print("lathe: note:\(why) RLIMIT_DATA keeps the budget\(less).")
+        SupervisedProcess.limitStacks(to: Self.stackByteCount)
         let child = try SupervisedProcess(
             Array(CommandLine.arguments.dropFirst()), environment: [(Self.variable, "data:\(limit)")],
             passing: Commission.current.phases)
@@ -103,7 +108,9 @@ struct Fence {
                 outOfMemoryKills: 0))
         // Code of ours turns a refused allocation into an error; what lies below ends the process by a trap.
         if let signal = ending.signal, Self.trapSignals.contains(signal) {
-            Self.fail("It was ended by signal \(signal): it asked for more memory than its fence of \(Bytes.text(limit)) has.")
+            Self.fail(
+                "It was ended by signal \(signal): it asked for more memory than its fence of \(Bytes.text(limit)) has."
+            )
         }
         SupervisedProcess.exit(as: ending)
     }
@@ -116,11 +123,11 @@ struct Fence {
         let mapped = filesMapped.reduce(0) { sum, path in
             sum + ((try? InputFile.open(path: path).byteCount) ?? 0)
         }
-        guard budget - mapped >= minimumBudget else {
+        guard budget - mapped >= minimumData else {
             throw LatheError(
                 .budget,
-                "A fence of \(Bytes.text(budget)) leaves \(Bytes.text(max(0, budget - mapped))) beside mapped files of "
-                    + "\(Bytes.text(mapped)); allow \(Bytes.text(mapped + minimumBudget)) at least.")
+                "A fence of \(Bytes.text(budget)) by RLIMIT_DATA leaves \(Bytes.text(max(0, budget - mapped))) beside "
+                    + "mapped files of \(Bytes.text(mapped)); allow \(Bytes.text(mapped + minimumData)) at least.")
         }
         return budget - mapped
     }

@@ -404,6 +404,19 @@ final class SupervisedProcess {
         #endif
         if failed { throw LatheError(.io, "RLIMIT_DATA cannot be set to \(bytes): \(systemMessage(errno)).") }
     }
+
+    /// Threads of processes that are started from now on have stacks of `bytes`, where they had more.
+    static func limitStacks(to bytes: Int) {
+        #if canImport(Glibc)
+            let resource = __rlimit_resource_t(RLIMIT_STACK.rawValue)
+        #else
+            let resource = RLIMIT_STACK
+        #endif
+        var limit = rlimit()
+        guard unsafe getrlimit(resource, &limit) == 0, limit.rlim_cur > rlim_t(bytes) else { return }
+        limit.rlim_cur = rlim_t(bytes)
+        unsafe _ = setrlimit(resource, &limit)
+    }
 }
 
 /// The pipe on which a profiled process tells of its phases, a line each.
