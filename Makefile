@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 THREADS ?= 1,2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint format bench bench-formats bench-kernels quality fuzz clean
+.PHONY: help setup build demo test lint format bench bench-formats bench-kernels quality proof fuzz clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ bench-formats: build ## time dense, int4 and sparse weights of GPT-2 small besid
 
 quality: build ## measure what every recipe costs the bundled model; writes docs/quality.md and docs/quality.svg
 	@scripts/quality.sh $(BIN)/lathe .build/quality
+
+proof: build ## prove the memory budget: gpt2-xl in 700 MB and more, inside a hard limit (half an hour, 25 GB)
+	@python3 Benchmarks/proof.py --lathe $(BIN)/lathe --work .build/proof
 
 bench-kernels: ## time each linear kernel that this machine runs
 	@mkdir -p $(WORK)

@@ -52,11 +52,14 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["LatheFormat"], path: "Tests/Support/TestSupport",
             swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("InternalImportsByDefault")]),
+        .executableTarget(
+            name: "AllocationProbe", dependencies: ["Lathe", "LatheCompiler", "LatheFormat"],
+            path: "Tests/Support/AllocationProbe", swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
             name: "CKernelsTests", dependencies: ["CKernels", "AMXEmulation", "TestSupport"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
-            name: "LatheFormatTests", dependencies: ["LatheFormat"], swiftSettings: [.swiftLanguageMode(.v6)]),
+            name: "LatheFormatTests", dependencies: ["LatheFormat", "TestSupport"], swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
             name: "LatheCompilerTests", dependencies: ["LatheCompiler", "Lathe", "LatheFormat"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
@@ -68,7 +71,10 @@ let package = Package(
             name: "LatheCommandTests", dependencies: ["LatheCommand", "LatheYAML", "LatheFormat"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
-            name: "LatheTests", dependencies: ["Lathe", "LatheCompiler", "LatheFormat", "CKernels", "TestSupport"],
+            name: "LatheTests",
+            dependencies: [
+                "Lathe", "LatheCompiler", "LatheFormat", "CKernels", "TestSupport", "AllocationProbe",
+            ],
             swiftSettings: [.swiftLanguageMode(.v6)]),
     ]
 )

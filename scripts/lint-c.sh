@@ -4,5 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 clang=$(dirname "$(readlink -f "$(command -v swift)")")/clang
 [[ -x $clang ]] || clang=clang
-find Sources/CKernels -name '*.c' -print0 | sort -z |
+folders=(Sources/CKernels)
+# For LD_PRELOAD: it is compiled on Linux alone.
+[[ $(uname) == Linux ]] && folders+=(Tests/Support/Allocations)
+find "${folders[@]}" -name '*.c' -print0 | sort -z |
     xargs -0 -n 1 -P 2 "$clang" -std=gnu11 -fsyntax-only -Wall -Wextra -Werror -I Sources/CKernels/include

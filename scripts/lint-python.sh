@@ -2,7 +2,7 @@
 # Python scripts are checked by ruff where it is installed, and parsed where only Python is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-mapfile -t files < <(find scripts models Tests -name '*.py' -not -path '*/.*' | sort)
+mapfile -t files < <(find scripts models Benchmarks Tests -name '*.py' -not -path '*/.*' | sort)
 if command -v ruff >/dev/null; then
     ruff check --quiet "${files[@]}"
 elif command -v python3 >/dev/null; then

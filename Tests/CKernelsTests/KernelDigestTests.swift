@@ -170,10 +170,10 @@ import Testing
 
     private func vectorDigests(_ kernel: lathe_vector_kernel) -> [(key: String, digest: String)] {
         Self.depths.flatMap { rowDigests(kernel, width: $0) }
-            + [(LATHE_KV_F32, "f32"), (LATHE_KV_F16, "f16")].flatMap { type, name in
+            + lathe_kv_type.all.flatMap { type in
                 [5, 16, 64].map { dimension in
                     (
-                        "attention, KV \(name), dimension \(dimension)",
+                        "attention, KV \(type.name), dimension \(dimension)",
                         attentionDigest(kernel, type, dimension: dimension)
                     )
                 }
@@ -242,10 +242,10 @@ import Testing
     /// Over five blocks, past the split at 256 positions.
     private func attentionDigest(_ kernel: lathe_vector_kernel, _ type: lathe_kv_type, dimension: Int) -> String {
         let (positions, rows) = (300, 11)
-        let element = type == LATHE_KV_F16 ? 2 : 4
-        let keyBytes = 64 * dimension * element
-        let valueBytes = 64 * ((dimension + 15) / 16 * 16) * element
-        let blocks = (0..<(positions + 63) / 64).map { _ in Memory(bytes: keyBytes + valueBytes) }
+        let keyBytes = type.keyBytes(dimension)
+        let blocks = (0..<(positions + 63) / 64).map { _ in
+            Memory(bytes: keyBytes + type.valueBytes(dimension))
+        }
         let pointers: [UnsafeMutablePointer<UInt8>?] = blocks.map { $0.pointer() }
         let (keys, values, queries) = (
             Memory(DigestInput.floats(positions * dimension, seed: 9)),

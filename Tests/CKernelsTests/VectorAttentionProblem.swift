@@ -14,8 +14,20 @@ struct AttentionCase: CustomStringConvertible {
 
     var positions: Int { first + rows }
     var description: String {
-        "\(type == LATHE_KV_F16 ? "f16" : "f32") head_dim \(headDim), \(rows) rows at \(first), \(data), \(placement)"
+        "\(type.name) head_dim \(headDim), \(rows) rows at \(first), \(data), \(placement)"
     }
+}
+
+extension lathe_kv_type {
+    static let all: [lathe_kv_type] = [LATHE_KV_F32, LATHE_KV_F16, LATHE_KV_I8]
+
+    var name: String { ["f32", "f16", "int8"][Int(rawValue)] }
+    private var elementBytes: Int { [4, 2, 1][Int(rawValue)] }
+    private var scaleBytes: Int { self == LATHE_KV_I8 ? 4 : 0 }
+
+    /// Of one head's K and V in a block.
+    func keyBytes(_ headDim: Int) -> Int { 64 * (headDim * elementBytes + scaleBytes) }
+    func valueBytes(_ headDim: Int) -> Int { 64 * ((headDim + 15) / 16 * 16 * elementBytes + scaleBytes) }
 }
 
 final class AttentionProblem {
@@ -23,20 +35,20 @@ final class AttentionProblem {
     let queries, keys, values: [Float]  // [positions][head_dim]; queries [rows][head_dim]
     let scale: Float
 
-    init(_ shape: AttentionCase) {
+    /// - Parameter given: values in place of random ones.
+    init(_ shape: AttentionCase, values given: [Float]? = nil) {
         self.shape = shape
         var generator = SeededGenerator(seed: UInt64(shape.headDim * 1000 + shape.first * 10 + shape.rows))
         keys = shape.data.floats(shape.positions * shape.headDim, using: &generator)
-        values = shape.data.floats(shape.positions * shape.headDim, using: &generator)
+        values = given ?? shape.data.floats(shape.positions * shape.headDim, using: &generator)
         queries = shape.data.floats(shape.rows * shape.headDim, using: &generator)
         scale = 1 / Float(shape.headDim).squareRoot()
     }
 
-    private var elementBytes: Int { shape.type == LATHE_KV_F16 ? 2 : 4 }
-    private var keyBytes: Int { 64 * shape.headDim * elementBytes }
-    private var valueBytes: Int { 64 * ((shape.headDim + 15) / 16 * 16) * elementBytes }
+    private var keyBytes: Int { shape.type.keyBytes(shape.headDim) }
+    private var valueBytes: Int { shape.type.valueBytes(shape.headDim) }
 
-    /// Blocks whose every byte is 0xFF, a NaN in both types: what recycled blocks may hold.
+    /// Blocks whose every byte is 0xFF, a NaN in both float types and as a scale: what recycled blocks may hold.
     func emptyBlocks() -> [GuardedBuffer] {
         (0..<(shape.positions + 63) / 64).map { _ in
             let block = GuardedBuffer(bytes: keyBytes + valueBytes, alignment: 64, placement: shape.placement)
@@ -107,16 +119,24 @@ final class AttentionProblem {
         return attend(kernel, blocks, 0..<shape.rows)
     }
 
-    /// The element (position, d) as the cache rounds it.
-    private func rounded(_ x: Float) -> Double {
-        shape.type == LATHE_KV_F16 ? Double(Float16(min(max(x, -65504), 65504))) : Double(x)
+    /// [positions][head_dim] as the cache rounds them.
+    private func rounded(_ x: [Float]) -> [Double] {
+        switch shape.type {
+        case LATHE_KV_F16: x.map { Double(Float16(min(max($0, -65504), 65504))) }
+        case LATHE_KV_I8:
+            stride(from: 0, to: x.count, by: shape.headDim).flatMap { start in
+                let (scale, numbers) = roundedToInt8(Array(x[start..<start + shape.headDim]))
+                return numbers.map { Double($0) * Double(scale) }
+            }
+        default: x.map(Double.init)
+        }
     }
 
     /// The outputs in float64 from the mathematics alone.
     func reference() -> [Double] {
         let d = shape.headDim
-        let k = keys.map(rounded)
-        let v = values.map(rounded)
+        let k = rounded(keys)
+        let v = rounded(values)
         return (0..<shape.rows).flatMap { row -> [Double] in
             let seen = 0...shape.first + row
             let scores = seen.map { t in
@@ -128,4 +148,12 @@ final class AttentionProblem {
             return (0..<d).map { j in seen.reduce(0.0) { $0 + p[$1] * v[$1 * d + j] } / sum }
         }
     }
+}
+
+/// One token's keys, or values, of a head as an int8 cache holds them.
+func roundedToInt8(_ x: [Float]) -> (scale: Float, numbers: [Int8]) {
+    guard x.allSatisfy(\.isFinite) else { return (.nan, x.map { _ in 0 }) }
+    let greatest = x.map(abs).max()!
+    guard greatest >= 0x1p-100 else { return (1, x.map { _ in 0 }) }
+    return (greatest / 127, x.map { Int8(min(max(($0 * (127 / greatest)).rounded(.toNearestOrEven), -127), 127)) })
 }

@@ -12,7 +12,7 @@ func referenceExp(_ x: Double) -> Double { exp(x) }
 /// Attention and the cache it reads: the bits of the definition, whatever the blocking, and the mathematics.
 @Suite struct VectorAttentionTests {
     static let headDims = [1, 4, 12, 16, 33, 64, 80]
-    static let types = [LATHE_KV_F32, LATHE_KV_F16]
+    static let types = lathe_kv_type.all
     static let firsts = [0, 1, 63, 64, 255, 300]
 
     private func compare(_ kernel: lathe_vector_kernel, _ shape: AttentionCase) {

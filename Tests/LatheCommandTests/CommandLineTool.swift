@@ -96,6 +96,8 @@ struct CommandLineTool {
         try Running(path, arguments, input: input, environment: environment)
     }
 
+    static func run(_ arguments: [String]) async throws -> Outcome { try await start(arguments).outcome() }
+
     static func run(
         _ arguments: String..., input: [UInt8] = [], environment: [String: String] = [:]
     ) async throws -> Outcome {

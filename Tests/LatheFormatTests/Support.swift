@@ -22,30 +22,6 @@ struct SplitMix64: RandomNumberGenerator {
     import Foundation
 #endif
 
-/// A folder of a test's own, removed with everything in it when the test is over.
-final class TemporaryFolder {
-    let path: String
-
-    init() throws {
-        path = FileManager.default.temporaryDirectory.path + "/lathe-tests-\(UInt64.random(in: 0...UInt64.max))"
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: path) }
-
-    func path(_ name: String) -> String { path + "/" + name }
-
-    func write(_ bytes: [UInt8], to name: String) throws -> String {
-        try Data(bytes).write(to: URL(fileURLWithPath: path(name)))
-        return path(name)
-    }
-
-    func bytes(_ name: String) throws -> [UInt8] { [UInt8](try Data(contentsOf: URL(fileURLWithPath: path(name)))) }
-
-    /// What is in the folder, hidden files too.
-    func names() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: path).sorted() }
-}
-
 /// The error that `body` throws; nil if it throws none.
 func error(of body: () throws(LatheError) -> Void) -> LatheError? {
     do { try body() } catch { return error }

@@ -9,6 +9,8 @@ import Testing
     static let weights: [WeightFormats] = [.int8, .int4, .float32]
     static let levels = InstructionSet.available.map(\.name)
     static let chunks = [1, 7, 64, 512]
+    /// Those that round, for what is not tried with every type.
+    static let roundedTypes: [KeyValueType] = [.float16, .int8]
 
     /// What everything is compared with: scalar kernels, one thread, the prompt at once.
     private func reference(_ name: String, _ weights: WeightFormats, _ type: KeyValueType) async throws -> [[UInt32]] {
@@ -35,15 +37,15 @@ import Testing
     }
 
     /// The trained model, whose activations have real outliers; fewer combinations, since it is a thousand times larger.
-    @Test(arguments: weights)
-    func trainedModel(weights: WeightFormats) async throws {
+    @Test(arguments: weights, roundedTypes)
+    func trainedModel(weights: WeightFormats, type: KeyValueType) async throws {
         let model = try TestModels.model("novelist", weights)
         let tokens = Array(try TestModels.tokens("novelist").prefix(70))
-        let expected = try await Run(instructionSet: "scalar", threads: 2, keyValueType: .float16).engine(model)
+        let expected = try await Run(instructionSet: "scalar", threads: 2, keyValueType: type).engine(model)
             .logitBits(tokens)
         for level in Self.levels where level != "scalar" {
             for (threads, chunk) in [(1, 512), (2, 7), (2, 64)] {
-                let run = Run(instructionSet: level, threads: threads, chunk: chunk, keyValueType: .float16)
+                let run = Run(instructionSet: level, threads: threads, chunk: chunk, keyValueType: type)
                 let difference = firstDifference(try await run.engine(model).logitBits(tokens), expected)
                 #expect(difference == nil, "\(run)")
             }
@@ -68,16 +70,20 @@ import Testing
     /// Two and three sessions of one engine, begun at different times, one generating while the others are scored.
     @Test(arguments: smallModels, weights)
     func batchMates(model name: String, weights: WeightFormats) async throws {
+        for type in Self.roundedTypes { try await batchMates(name, weights, type) }
+    }
+
+    private func batchMates(_ name: String, _ weights: WeightFormats, _ type: KeyValueType) async throws {
         let model = try TestModels.model(name, weights)
         let tokens = try TestModels.tokens(name)
-        let expected = try await reference(name, weights, .float16)
+        let expected = try await reference(name, weights, type)
         let prompt = Array(tokens.prefix(9))
-        let alone = try await Run(keyValueType: .float16).engine(model).makeSession()
+        let alone = try await Run(keyValueType: type).engine(model).makeSession()
             .all(prompt, GenerationOptions(20) { $0.topLogProbabilities = 1 })
         for level in Self.levels {
             for (threads, chunk) in [(1, 5), (2, 16), (2, 512)] {
                 let run = Run(
-                    instructionSet: level, threads: threads, chunk: chunk, keyValueType: .float16, sessions: 3)
+                    instructionSet: level, threads: threads, chunk: chunk, keyValueType: type, sessions: 3)
                 let engine = try run.engine(model)
                 let generating = try engine.makeSession().generate(
                     prompt, options: GenerationOptions(20) { $0.topLogProbabilities = 1 })
@@ -104,8 +110,8 @@ import Testing
         let model = try TestModels.model(name, weights)
         let count = model.configuration.vocabularySize
         let options = GenerationOptions(1) { $0.topLogProbabilities = count }
-        for level in Self.levels {
-            let run = Run(instructionSet: level, threads: 2, keyValueType: .float16)
+        for (level, type) in Self.levels.flatMap({ level in Self.roundedTypes.map { (level, $0) } }) {
+            let run = Run(instructionSet: level, threads: 2, keyValueType: type)
             let session = try run.engine(model).makeSession()
             var text = Array(try TestModels.tokens(name).prefix(3))
             var cached: [[UInt32]] = []

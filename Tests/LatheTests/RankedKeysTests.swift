@@ -4,11 +4,11 @@ import Testing
 @testable import Lathe
 
 @Suite struct RankedKeysTests {
-    /// Sizes on both sides of where the radix sort begins, used one after the other so that buffers are used again.
+    /// Sizes on both sides of where the ways of sorting change, used one after the other so that buffers are used again.
     @Test func ordersAsAComparingSort() {
-        var ranked = RankedKeys()
+        var ranked = RankedKeys(capacity: 50_257)
         var random = SplitMix64(seed: 3)
-        for count in [5000, 0, 1, 1024, 1025, 3000, 50_257, 2000] {
+        for count in [5000, 0, 1, 2, 32, 33, 300, 1024, 1025, 3000, 50_257, 2000, 40] {
             ranked.removeAll()
             var expected: [UInt64] = []
             for id in 0..<UInt32(count) {

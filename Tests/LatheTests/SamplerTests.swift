@@ -27,12 +27,13 @@ import Testing
     }
 
     private func sampler(seed: UInt64 = 1, _ change: (inout GenerationOptions) -> Void) -> Sampler {
-        Sampler(options: GenerationOptions(1, change), seed: seed)
+        Sampler(options: GenerationOptions(1, change), seed: seed, maximumTokens: 0)
     }
 
     private func draw(_ sampler: inout Sampler, _ logits: [Float]) throws -> Int32 {
         let likeliest = logits.allSatisfy(\.isFinite) ? logits.firstIndex(of: logits.max()!) : nil
-        return try sampler.sample(logits.span, likeliest: likeliest)
+        var buffers = SamplingBuffers(vocabularySize: logits.count)
+        return try sampler.sample(logits.span, likeliest: likeliest, &buffers)
     }
 
     // MARK: Greedy
@@ -109,7 +110,7 @@ import Testing
                 $0.temperature = temperature
                 ($0.topK, $0.topP, $0.minP) = truncation
             }
-            var sampler = Sampler(options: options, seed: UInt64(seed))
+            var sampler = Sampler(options: options, seed: UInt64(seed), maximumTokens: 0)
             let candidates = reference(logits, options)
             var numbers = RandomNumbers(seed: UInt64(seed))
             for _ in 0..<5 {
@@ -142,7 +143,7 @@ import Testing
         let logits = random.floats(50, in: -3...3)
         let candidates = reference(logits, options)
         #expect((5...22).contains(candidates.count), "\(candidates.count) candidates")
-        var sampler = Sampler(options: options, seed: 4)
+        var sampler = Sampler(options: options, seed: 4, maximumTokens: 0)
         var counts: [Int32: Int] = [:]
         let draws = 20_000
         for _ in 0..<draws { counts[try draw(&sampler, logits), default: 0] += 1 }

@@ -21,7 +21,8 @@
 //            j-th has the j-th non-zero of the first in its low nibble and of the second in its high one, 0 where there is none.
 //   P16      float32 weights W[columns][depth], columns padded to a multiple of 16: [columns/16][depth][16].
 //   KV block 64 tokens of one session. Of one head: K as [4][head_dim][16] (token = 16·outer + inner) and V as
-//            [64][head_dim padded to 16]. Elements are float32 or IEEE half.
+//            [64][head_dim padded to 16]. Elements are float32, IEEE half, or int8: then float32 scales [64] of the
+//            tokens follow K, and others follow V.
 #ifndef LATHE_CKERNELS_H
 #define LATHE_CKERNELS_H
 
@@ -196,20 +197,23 @@ typedef void (*lathe_layer_norm_fn)(
     const float *x, size_t x_stride_bytes, size_t rows, size_t width, const float *gamma, const float *beta,
     float epsilon, float *y, size_t y_stride_bytes);
 
-typedef enum { LATHE_KV_F32 = 0, LATHE_KV_F16 = 1 } lathe_kv_type;
-enum { LATHE_KV_BLOCK_TOKENS = 64 };
+typedef enum { LATHE_KV_F32 = 0, LATHE_KV_F16 = 1, LATHE_KV_I8 = 2 } lathe_kv_type;
+enum { LATHE_KV_TYPES = 3, LATHE_KV_BLOCK_TOKENS = 64 };
+// A token's K, or V, of one head whose magnitudes are all below this is stored as zeros with scale 1.
+#define LATHE_KV_LEAST_MAGNITUDE 0x1p-100f
 
 // Where one head of one layer lives in a session's blocks. Positions 64·b …< 64·b+64 are in blocks[b].
 typedef struct {
   lathe_kv_type type;
   size_t head_dim;
   uint8_t *const *blocks;
-  size_t key_offset_bytes;    // of this head's K from the start of each block
-  size_t value_offset_bytes;  // of this head's V
+  size_t key_offset_bytes;    // of this head's K (and its scales) from the start of each block
+  size_t value_offset_bytes;  // of this head's V (and its scales)
 } lathe_kv_head;
 
 // Stores `rows` keys and values at positions first_position ….
-// The padding lanes of V (head_dim …< round_up(head_dim,16)) are written as zero.
+// The padding lanes of V (head_dim …< round_up(head_dim,16)) are written as zero. int8: scale = absmax / 127,
+// q = clamp(rne(x · (127 / absmax)), ±127); where a value is not finite, the scale is NaN and every q is 0.
 typedef void (*lathe_kv_store_fn)(
     const lathe_kv_head *head, size_t first_position, size_t rows, const float *keys, size_t key_stride_bytes,
     const float *values, size_t value_stride_bytes);
@@ -217,6 +221,7 @@ typedef void (*lathe_kv_store_fn)(
 // Causal attention of one head: the query at position p sees positions 0…p, all already stored.
 // s(t) = Σ_d (q(d)·scale)·k(t,d), p(t) = exp(s(t) − max s), output(d) = (Σ_t p(t)·v(t,d)) · (1/Σ_t p(t)).
 // Σ_t of the output: one chain of fused multiply-adds per 256 positions, the chains' results added in order.
+// int8: k and v are the integers; s(t) = chain · K's scale(t), and p(t)·V's scale(t) takes the place of p(t) in the output.
 typedef struct {
   const lathe_kv_head *head;
   size_t first_position;

@@ -131,6 +131,11 @@ VF16_FN void vi16_store_u8(uint8_t *p, vi16 x) {
   _mm_storeu_si128(
       (__m128i *)p, _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
 }
+VF16_FN void vi16_store_s8(int8_t *p, vi16 x) {
+  __m256i words = vi16_to_s16(x);
+  _mm_storeu_si128(
+      (__m128i *)p, _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
 
 VF16_FN vf16 vf16_from_vi16(vi16 x) { return vf16_of(_mm256_cvtepi32_ps(x.low), _mm256_cvtepi32_ps(x.high)); }
 VF16_FN vi16 vf16_to_vi16(vf16 x) { return vi16_of(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)); }

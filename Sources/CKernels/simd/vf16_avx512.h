@@ -59,6 +59,7 @@ VF16_FN vi16 vi16_load_s8_panel(const int8_t *p) {
   return _mm512_cvtepi8_epi32(_mm_set_epi32(words[3], words[2], words[1], words[0]));
 }
 VF16_FN void vi16_store_u8(uint8_t *p, vi16 x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x)); }
+VF16_FN void vi16_store_s8(int8_t *p, vi16 x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x)); }
 VF16_FN void vi16_store_s16(int16_t *p, vi16 x) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(x)); }
 
 VF16_FN vf16 vf16_from_vi16(vi16 x) { return _mm512_cvtepi32_ps(x); }

@@ -20,7 +20,7 @@
 //   vi16_multiply_halves(a, b)         the sum of the products of the low int16 and of the high ones
 //   vi16_load_s8                       16 int8, sign-extended
 //   vi16_load_s8_panel                 the same of four groups of four, 64 bytes apart (a row of a T16 panel)
-//   vi16_store_u8, vi16_store_s16      16 values that are in range
+//   vi16_store_u8, _s8, _s16           16 values that are in range
 
 #include "CKernels.h"
 #include "constants.h"

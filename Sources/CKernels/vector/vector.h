@@ -60,7 +60,9 @@ static inline lathe_attention_layout lathe_attention_layout_of(size_t positions,
   return layout;
 }
 
-static inline size_t lathe_kv_element_bytes(lathe_kv_type type) { return type == LATHE_KV_F16 ? 2 : 4; }
+static inline size_t lathe_kv_element_bytes(lathe_kv_type type) {
+  return type == LATHE_KV_I8 ? 1 : type == LATHE_KV_F16 ? 2 : 4;
+}
 
 // Of the block that holds `position`: K of the group of 16 tokens that starts there ([head_dim][16]).
 static inline uint8_t *lathe_kv_keys(const lathe_kv_head *head, size_t position) {
@@ -74,6 +76,18 @@ static inline uint8_t *lathe_kv_values(const lathe_kv_head *head, size_t positio
   const size_t token = position % LATHE_KV_BLOCK_TOKENS;
   return head->blocks[position / LATHE_KV_BLOCK_TOKENS] + head->value_offset_bytes
       + token * lathe_round_up(head->head_dim, 16) * lathe_kv_element_bytes(head->type);
+}
+
+// int8: the scales of K, and of V, of `position`; those of its block lie side by side behind the numbers.
+static inline float *lathe_kv_key_scales(const lathe_kv_head *head, size_t position) {
+  uint8_t *scales = head->blocks[position / LATHE_KV_BLOCK_TOKENS] + head->key_offset_bytes
+      + LATHE_KV_BLOCK_TOKENS * head->head_dim;
+  return (float *)scales + position % LATHE_KV_BLOCK_TOKENS;
+}
+static inline float *lathe_kv_value_scales(const lathe_kv_head *head, size_t position) {
+  uint8_t *scales = head->blocks[position / LATHE_KV_BLOCK_TOKENS] + head->value_offset_bytes
+      + LATHE_KV_BLOCK_TOKENS * lathe_round_up(head->head_dim, 16);
+  return (float *)scales + position % LATHE_KV_BLOCK_TOKENS;
 }
 
 static inline const float *lathe_row(const float *base, size_t row, size_t stride_bytes) {

@@ -78,14 +78,42 @@ size_t lathe_greatest_scalar(const float *x, size_t count) {
 // MARK: - Key-value cache
 
 static float load_element(lathe_kv_type type, const uint8_t *base, size_t index) {
-  return type == LATHE_KV_F16 ? lathe_float_from_half(((const uint16_t *)base)[index]) : ((const float *)base)[index];
+  switch (type) {
+    case LATHE_KV_F32: break;
+    case LATHE_KV_F16: return lathe_float_from_half(((const uint16_t *)base)[index]);
+    case LATHE_KV_I8: return (float)((const int8_t *)base)[index];
+  }
+  return ((const float *)base)[index];
 }
 
-static void store_element(lathe_kv_type type, uint8_t *base, size_t index, float x) {
-  if (type == LATHE_KV_F16) {
-    ((uint16_t *)base)[index] = lathe_half_from_float(x);
-  } else {
-    ((float *)base)[index] = x;
+// The scale of one token's K or V of one head, and what values are multiplied by to be rounded: none but int8 has them.
+typedef struct {
+  float scale, inverse;
+} token_scale;
+
+static token_scale token_scale_of(const float *x, size_t count) {
+  float greatest = 0;
+  float poison = 0;  // NaN once anything is infinite or NaN, so that a fault shows in the outputs
+  for (size_t d = 0; d < count; d++) {
+    greatest = lathe_max(fabsf(x[d]), greatest);
+    poison = fmaf(x[d], 0.0f, poison);
+  }
+  if (!(poison == 0)) return (token_scale){NAN, 0};
+  if (greatest < LATHE_KV_LEAST_MAGNITUDE) return (token_scale){1, 0};
+  return (token_scale){greatest / 127.0f, 127.0f / greatest};
+}
+
+static int8_t quantize_element(float x, float inverse) {
+  if (inverse == 0) return 0;
+  const int32_t q = lathe_round_to_int(x * inverse);
+  return (int8_t)(q < -127 ? -127 : q > 127 ? 127 : q);
+}
+
+static void store_element(lathe_kv_type type, uint8_t *base, size_t index, float x, float inverse) {
+  switch (type) {
+    case LATHE_KV_F32: ((float *)base)[index] = x; break;
+    case LATHE_KV_F16: ((uint16_t *)base)[index] = lathe_half_from_float(x); break;
+    case LATHE_KV_I8: ((int8_t *)base)[index] = quantize_element(x, inverse); break;
   }
 }
 
@@ -96,9 +124,18 @@ void lathe_kv_store_scalar(
     const size_t position = first_position + i;
     const float *key = lathe_row(keys, i, key_stride_bytes), *value = lathe_row(values, i, value_stride_bytes);
     uint8_t *k = lathe_kv_keys(head, position), *v = lathe_kv_values(head, position);
-    for (size_t d = 0; d < head->head_dim; d++) store_element(head->type, k, d * 16 + position % 16, key[d]);
+    token_scale key_scale = {1, 0}, value_scale = {1, 0};
+    if (head->type == LATHE_KV_I8) {
+      key_scale = token_scale_of(key, head->head_dim);
+      value_scale = token_scale_of(value, head->head_dim);
+      *lathe_kv_key_scales(head, position) = key_scale.scale;
+      *lathe_kv_value_scales(head, position) = value_scale.scale;
+    }
+    for (size_t d = 0; d < head->head_dim; d++) {
+      store_element(head->type, k, d * 16 + position % 16, key[d], key_scale.inverse);
+    }
     for (size_t d = 0; d < lathe_round_up(head->head_dim, 16); d++) {
-      store_element(head->type, v, d, d < head->head_dim ? value[d] : 0.0f);
+      store_element(head->type, v, d, d < head->head_dim ? value[d] : 0.0f, value_scale.inverse);
     }
   }
 }
@@ -115,7 +152,7 @@ static float score(const lathe_kv_head *head, const float *query, float scale, s
   for (size_t d = 0; d < head->head_dim; d++) {
     sum = fmaf(query[d] * scale, load_element(head->type, keys, d * 16 + position % 16), sum);
   }
-  return sum;
+  return head->type == LATHE_KV_I8 ? sum * *lathe_kv_key_scales(head, position) : sum;
 }
 
 // Σ_t p(t)·v(t,d) of positions begin …< end, one chain.
@@ -134,6 +171,9 @@ void lathe_attention_scalar(const lathe_attention *operation) {
     const size_t positions = operation->first_position + i + 1;
     for (size_t t = 0; t < positions; t++) p[t] = score(head, query, operation->scale, t);
     const float inverse = 1.0f / softmax_numerators(p, positions);
+    if (head->type == LATHE_KV_I8) {
+      for (size_t t = 0; t < positions; t++) p[t] *= *lathe_kv_value_scales(head, t);
+    }
     for (size_t d = 0; d < head->head_dim; d++) {
       float total = 0;
       for (size_t begin = 0; begin < positions; begin += LATHE_ATTENTION_CHAIN) {

@@ -24,24 +24,8 @@ struct CompilationJob {
     ) throws(LatheError) {
         definition = try Architectures.define(checkpoint)
         recipe = compiler.recipe
-        let plan = try RecipePlan(recipe, for: definition)
-        self.plan = plan
-        graph = Graph(
-            parameters: definition.weights.map {
-                Parameter(name: $0.name, shape: $0.shape, encoding: plan.formats[$0.name]?.denseEncoding ?? .rows)
-            },
-            values: definition.values,
-            entryPoints: definition.entryPoints.map { entry in
-                var entry = entry
-                if let head = entry.operations.last, case .linear(let weight, _) = head.kind,
-                    plan.formats[weight]?.denseEncoding.isQuantized == true
-                {
-                    entry.headActivationBits = compiler.recipe.headActivationBits
-                }
-                return entry
-            })
-        // What is written must be what the reader accepts.
-        try graph.validate(against: definition.configuration, source: checkpoint.path)
+        plan = try RecipePlan(recipe, for: definition)
+        graph = try Self.graph(definition, recipe, plan, source: checkpoint.path)
         _ = try ModelConfiguration(json: definition.configuration.json, source: checkpoint.configurationPath)
         var warnings = definition.warnings.map { "\(checkpoint.path): \($0)" }
         memory = try ConversionPlan(
@@ -64,6 +48,39 @@ struct CompilationJob {
         withExtendedLifetime(calibrating) {}
         sourceHash = hashesSource ? try SHA256.hexDigest(of: checkpoint.weights.files, ledger: ledger) : nil
         pruning = try checkpoint.pruning
+    }
+
+    /// With dense encodings. What is written must be what the reader accepts, so it is validated.
+    private static func graph(
+        _ definition: ModelDefinition, _ recipe: Recipe, _ plan: RecipePlan, source: String
+    ) throws(LatheError) -> Graph {
+        let graph = Graph(
+            parameters: definition.weights.map {
+                Parameter(name: $0.name, shape: $0.shape, encoding: plan.formats[$0.name]?.denseEncoding ?? .rows)
+            },
+            values: definition.values,
+            entryPoints: definition.entryPoints.map { entry in
+                var entry = entry
+                if let head = entry.operations.last, case .linear(let weight, _) = head.kind,
+                    plan.formats[weight]?.denseEncoding.isQuantized == true
+                {
+                    entry.headActivationBits = recipe.headActivationBits
+                }
+                return entry
+            })
+        try graph.validate(against: definition.configuration, source: source)
+        return graph
+    }
+
+    /// What the file's header would say, matrices dense: no weight is read.
+    static func outline(checkpoint: Checkpoint, recipe: Recipe) throws(LatheError) -> ModelOutline {
+        let definition = try Architectures.define(checkpoint)
+        let graph = try graph(definition, recipe, try RecipePlan(recipe, for: definition), source: checkpoint.path)
+        let tokenizer = try TokenizerCompiler.compile(folder: checkpoint.path) { _ in }
+        return ModelOutline(
+            configuration: definition.configuration, graph: graph,
+            tokenizerByteCount: (tokenizer?.tensors ?? []).reduce(0) { $0 + $1.bytes.count.roundedUp(to: 64) },
+            source: checkpoint.path)
     }
 
     struct Outcome {
@@ -103,8 +120,9 @@ struct CompilationJob {
         }
         writer.declare(ModelFile.tensorDeclarations(graph: Graph(), tokenizer: tokenizer))
         for tensor in tokenizer?.tensors ?? [] { try writer.write(tensor.bytes) }
-        let map = try writer.finish(metadata: metadata(graph, report))
+        // Before what is left takes its time: the disk.
         progress(.init(tensor: "", completedBytes: total, totalBytes: total))
+        let map = try writer.finish(metadata: metadata(graph, report))
         var memory = memory.memory
         memory.windowsTaken = workspace.ledger.peak(.windows)
         return Outcome(map: map, byteCount: writer.byteCount, tensors: report, memory: memory)

@@ -58,6 +58,11 @@ public struct Compiler: Sendable {
             tensors: outcome.tensors, memory: outcome.memory)
     }
 
+    /// What the file of this conversion would be, for a memory plan. Matrices that may become sparse count as dense.
+    package func outline(checkpoint path: String) throws(LatheError) -> ModelOutline {
+        try CompilationJob.outline(checkpoint: try Checkpoint(path: path, access: .read), recipe: recipe)
+    }
+
     /// Converts the checkpoint folder at `path` into a file that lives in memory alone.
     ///
     /// - Parameter warn: called with what the checkpoint says and is not followed.

@@ -51,6 +51,9 @@ public struct Benchmark: Sendable {
         public let operationsPerSecond: Double
         /// Seconds from request to first token; prefill only.
         public let timeToFirstToken: Statistics?
+        /// Pages that the process waited for the disk for in all counted runs; nil where the system does not say. A model
+        /// that does not stay in memory shows here.
+        public let majorPageFaults: Int?
     }
 
     private struct Run {
@@ -64,7 +67,7 @@ public struct Benchmark: Sendable {
     public func measure(
         model: Model, options: EngineOptions, threads: Int, progress: (Int) -> Void = { _ in }
     ) async throws -> [Result] {
-        let context = model.configuration.contextLength
+        let context = options.contextLength ?? model.configuration.contextLength
         guard promptTokens >= 1, newTokens >= 2, batch >= 1, runs >= 1 else {
             throw LatheError(.invalidRequest, "A benchmark needs a prompt, 2 new tokens, a batch and a run at least.")
         }
@@ -86,15 +89,23 @@ public struct Benchmark: Sendable {
         var random = SplitMix64(seed: seed)
         // One run more than is counted: it takes the page faults.
         var measured: [Run] = []
+        var faultsBefore: Int?
         for index in 0...runs {
             progress(index)
-            let run = try await measureOnce(engine, random: &random)
-            if index > 0 { measured.append(run) }
+            let run = try await measureOnce(engine, random: &random) { phase in
+                if index > 0 { PhaseMarks.mark(phase) } else if phase == "prefill" { PhaseMarks.mark("warm-up") }
+            }
+            if index > 0 { measured.append(run) } else { faultsBefore = ProcessMemory.majorPageFaults() }
         }
-        return results(engine, measured)
+        PhaseMarks.mark("idle")
+        let faults = ProcessMemory.majorPageFaults().flatMap { after in faultsBefore.map { after - $0 } }
+        await MemoryReporting.tell(engine)
+        return results(engine, measured, majorPageFaults: faults)
     }
 
-    private func measureOnce(_ engine: Engine, random: inout SplitMix64) async throws -> Run {
+    private func measureOnce(
+        _ engine: Engine, random: inout SplitMix64, entering: (_ phase: String) -> Void
+    ) async throws -> Run {
         let vocabulary = UInt64(engine.model.configuration.vocabularySize)
         let prompts = (0..<batch).map { _ in (0..<promptTokens).map { _ in Int32(random.next() % vocabulary) } }
         var sessions: [Session] = []
@@ -105,6 +116,7 @@ public struct Benchmark: Sendable {
 
         var probes = [await engine.readBandwidth()]
         options.maximumTokens = 1
+        entering("prefill")
         var start = clock.now
         var streams: [AsyncThrowingStream<GeneratedToken, any Error>] = []
         for (session, prompt) in zip(sessions, prompts) {
@@ -115,6 +127,7 @@ public struct Benchmark: Sendable {
 
         probes.append(await engine.readBandwidth())
         options.maximumTokens = newTokens - 1
+        entering("decode")
         start = clock.now
         // The prompt is empty: each session goes on from the token that it sampled last.
         streams = []
@@ -127,7 +140,7 @@ public struct Benchmark: Sendable {
             decodeProbe: (probes[1] + probes[2]) / 2)
     }
 
-    private func results(_ engine: Engine, _ runs: [Run]) -> [Result] {
+    private func results(_ engine: Engine, _ runs: [Run], majorPageFaults: Int?) -> [Result] {
         let weights = engine.model.file.graph.entryPoint("decode")!.operations.reduce(0) { sum, operation in
             guard case .linear(let weight, _) = operation.kind else { return sum }
             return sum + (engine.model.file.graph.parameter(weight)?.shape.reduce(1, *) ?? 0)
@@ -148,13 +161,14 @@ public struct Benchmark: Sendable {
                 tokensPerSecond: prefill, bytesPerToken: bytes(position: Double(promptTokens - 1) / 2),
                 probeBytesPerSecond: Statistics(runs.map(\.prefillProbe)).median, ratioToProbe: nil,
                 operationsPerSecond: prefill.median * operationsPerToken,
-                timeToFirstToken: Statistics(runs.map(\.prefillSeconds))),
+                timeToFirstToken: Statistics(runs.map(\.prefillSeconds)), majorPageFaults: majorPageFaults),
             Result(
                 phase: .decode, threads: engine.threads.count, batch: batch, tokens: decodeTokens,
                 tokensPerSecond: decode, bytesPerToken: bytes(position: meanPosition),
                 probeBytesPerSecond: decodeProbe,
                 ratioToProbe: decode.median * bytes(position: meanPosition) / decodeProbe,
-                operationsPerSecond: decode.median * operationsPerToken, timeToFirstToken: nil),
+                operationsPerSecond: decode.median * operationsPerToken, timeToFirstToken: nil,
+                majorPageFaults: majorPageFaults),
         ]
     }
 }

@@ -147,7 +147,7 @@ public struct Evaluation: Sendable {
                 }
             }
             // As many windows as the engine takes; each that ends makes room for the next.
-            var next = min(sessionCount, windows.count)
+            var next = min(engine.plan.sessions, windows.count)
             for index in 0..<next { start(index) }
             while let (index, values) = try await group.next() {
                 losses[index] = values
@@ -167,12 +167,22 @@ public struct Evaluation: Sendable {
     /// Rows of the head at once: enough to be a matrix product, few enough to be small.
     private static let logitRows = 64
 
-    func makeEngine(_ model: Model) throws(LatheError) -> Engine {
+    /// What the evaluation asks of an engine: as many windows at once as are of use and as the memory budget holds.
+    package func engineOptions(for outline: ModelOutline) throws(LatheError) -> EngineOptions {
         var options = options
         options.contextLength = windows.length
         options.maximumSessions = sessionCount
         options.maximumLogitRows = Self.logitRows
-        return try Engine(model: model, options: options)
+        let plan = try MemoryPlan(outline: outline, options: options)
+        if !plan.fits, let fitting = plan.maximumSessions {
+            options.maximumSessions = max(1, min(sessionCount, fitting))
+            options.maximumLogitRows = nil
+        }
+        return options
+    }
+
+    func makeEngine(_ model: Model) throws(LatheError) -> Engine {
+        try Engine(model: model, options: try engineOptions(for: model.file.outline))
     }
 
     /// −log p of the counted tokens.

@@ -4,12 +4,23 @@ public import LatheFormat
 
 /// Opens whatever a user may point a command at.
 public enum ModelLoading {
+    /// What stands at `path`, or would stand there converted, from headers alone.
+    ///
+    /// - Parameter weights: of a checkpoint, how it is to be converted (nil: int8); of a `.lathe` file, as if it had been
+    ///   converted so (nil: as it is).
+    package static func outline(path: String, weights: WeightFormats?) throws(LatheError) -> ModelOutline {
+        if Files.isDirectory(path) { return try Compiler(weights: weights ?? .int8).outline(checkpoint: path) }
+        let outline = try ModelOutline.read(path: path)
+        return weights.flatMap { HypotheticalWeights(rawValue: $0.rawValue) }?.outline(outline) ?? outline
+    }
+
     /// Opens a `.lathe` file, or converts a checkpoint folder into a file in memory and opens that.
     public static func load(
-        path: String, weights: WeightFormats, threads: Int?, verify: Bool, warn: (String) -> Void = { _ in },
+        path: String, weights: WeightFormats, threads: Int?, verify: Bool,
+        placement: WeightPlacement = .map, warn: (String) -> Void = { _ in },
         progress: (Compiler.Progress) -> Void = { _ in }
     ) throws(LatheError) -> Model {
-        guard Files.isDirectory(path) else { return try Model.open(path, verify: verify) }
+        guard Files.isDirectory(path) else { return try Model.open(path, verify: verify, placement: placement) }
         let compiler = Compiler(weights: weights, threads: try ThreadCount(requested: threads).count)
         return try load(checkpoint: path, compiler: compiler, warn: warn, progress: progress)
     }

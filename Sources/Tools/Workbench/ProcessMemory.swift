@@ -5,6 +5,14 @@ public enum ProcessMemory {
     /// VmHWM: the most bytes ever resident at once; nil where the system does not say.
     public static func peakResidentBytes() -> Int? { status("VmHWM:") }
 
+    /// Pages that this process has waited for the disk for; nil where the system does not say.
+    public static func majorPageFaults() -> Int? {
+        // The twelfth field of proc_pid_stat(5), the tenth behind the name, which may hold anything but ends the last ")".
+        guard let text = Files.readKernelText("/proc/self/stat"), let name = text.lastIndex(of: ")") else { return nil }
+        let fields = text[text.index(after: name)...].split(separator: " ")
+        return fields.count > 9 ? Int(fields[9]) : nil
+    }
+
     private static func status(_ key: String) -> Int? {
         guard let text = Files.readKernelText("/proc/self/status"),
             let line = text.split(separator: "\n").first(where: { $0.hasPrefix(key) }),

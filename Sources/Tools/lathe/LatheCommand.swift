@@ -15,7 +15,7 @@ struct LatheCommand: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             Generate.self, Quantize.self, Prune.self, Evaluate.self, Diagnose.self, SweepCommand.self, FitCommand.self,
-            Score.self, Tokenize.self, Inspect.self, Synthesize.self, Bench.self,
+            PlanCommand.self, Score.self, Tokenize.self, Inspect.self, Synthesize.self, Bench.self, ProfileCommand.self,
         ])
 }
 
@@ -24,8 +24,10 @@ enum Main {
     static func main() async {
         Interruption.install()
         do {
+            try Fence.settleIn()
             try ProcessArguments.requireUTF8()
             var command = try LatheCommand.parseAsRoot()
+            try prepare(command)
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
             } else {
@@ -37,5 +39,12 @@ enum Main {
         } catch {
             LatheCommand.exit(withError: error)
         }
+    }
+
+    /// Everything that comes before the command itself: it may have to begin anew within a fence.
+    private static func prepare(_ command: any ParsableCommand) throws(LatheError) {
+        let fenced = command as? any FencedCommand
+        if let fenced, fenced.memory.fence, !Fence.isInside { try fenced.runInsideFence() }
+        PhaseReporting.begin(budget: fenced?.memory.memoryBudget)
     }
 }

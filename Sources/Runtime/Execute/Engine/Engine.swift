@@ -18,6 +18,12 @@ public struct EngineOptions: Sendable, Hashable {
     public var instructionSet: String?
     /// The most rows of logits that one pass of the head computes, where more are wanted; nil: few, for little memory.
     package var maximumLogitRows: Int?
+    /// Bytes that the whole process may take; nil: the limit under which the process lives, where it has one.
+    public var memoryBudget: Int?
+    /// How the weights of a file became memory (`Model.open`); a plan counts accordingly.
+    public var weightPlacement: WeightPlacement = .map
+    /// What the process takes beside the engine. Another program than this package's states its own.
+    public var runtimeBytes: Int = MemoryPlan.runtimeByteCount
 
     public init() {}
 }
@@ -36,50 +42,46 @@ public final class Engine: Sendable {
     public let keyValueType: KeyValueType
     public let instructionSet: InstructionSet
     let scheduler: Scheduler
+    /// What was planned; no more is ever taken.
+    public let plan: MemoryPlan
+    let ledger: MemoryLedger
     private let computeThread: ComputeThread
+    private let tokenizerReservation: MemoryReservation
     private let maximumSessions: Int
     private let sessions = Atomic<Int>(0)
-    /// Every session may have a row in one step.
-    private static let sessionLimit = 1 << 16
 
-    public init(model: Model, options: EngineOptions = EngineOptions()) throws(LatheError) {
-        let configuration = model.configuration
-        func requirePositive(_ value: Int, _ what: String) throws(LatheError) {
-            guard value >= 1 else { throw LatheError(.invalidRequest, "\(what) is \(value); it must be at least 1.") }
+    /// Plans with `options` and makes an engine of the plan.
+    ///
+    /// - Throws: `budget` where the plan does not fit, naming options that would make it fit.
+    public convenience init(model: Model, options: EngineOptions = EngineOptions()) throws(LatheError) {
+        try self.init(model: model, plan: try MemoryPlan(model: model, options: options))
+    }
+
+    /// Takes the memory that `plan` holds, once and for all.
+    ///
+    /// - Throws: `budget` where the plan does not fit its budget; `invalidRequest` where it was made for another model.
+    public convenience init(model: Model, plan: MemoryPlan) throws(LatheError) {
+        try self.init(model: model, plan: plan, ledger: plan.makeLedger())
+    }
+
+    init(model: Model, plan: MemoryPlan, ledger: MemoryLedger) throws(LatheError) {
+        guard model.file.outline.graph == plan.outline.graph, model.configuration == plan.outline.configuration else {
+            throw LatheError(.invalidRequest, "The memory plan was made for another model than \(model.file.path).")
         }
+        try plan.requireFit()
+        let layout = plan.layout
         self.model = model
-        threads = try ThreadCount(requested: options.threads)
-        contextLength = options.contextLength ?? configuration.contextLength
-        try requirePositive(contextLength, "The context length")
-        guard contextLength <= configuration.contextLength else {
-            throw LatheError(
-                .invalidRequest,
-                "A context of \(contextLength) was asked; the model has \(configuration.contextLength) positions.")
-        }
-        try requirePositive(options.maximumSessions, "The number of sessions")
-        guard options.maximumSessions <= Self.sessionLimit else {
-            throw LatheError(
-                .invalidRequest,
-                "\(options.maximumSessions) sessions were asked; an engine serves \(Self.sessionLimit) at most.")
-        }
-        try requirePositive(options.prefillChunk, "The prefill chunk")
-        keyValueType = options.keyValueType ?? (model.file.isQuantized ? .float16 : .float32)
-        instructionSet = try InstructionSet.selected(options.instructionSet)
-        maximumSessions = options.maximumSessions
-
-        let layout = KeyValueLayout(type: keyValueType, configuration: configuration)
-        let cache = try KeyValueCache(
-            layout: layout,
-            blockCount: maximumSessions * KeyValueLayout.blocks(forTokens: contextLength))
-        // No step has more prompt tokens than the sessions hold together; sessions and context are bounded, so this fits.
-        let prefillChunk = min(options.prefillChunk, contextLength * maximumSessions)
-        let executor = try Executor(
-            file: model.file, cache: cache, contextLength: contextLength,
-            maximumRows: prefillChunk + maximumSessions,
-            maximumLogitRows: max(maximumSessions, options.maximumLogitRows ?? min(16, contextLength)),
-            threads: threads.count,
-            features: instructionSet.features)
-        let scheduler = Scheduler(executor: executor, prefillChunk: prefillChunk)
+        self.plan = plan
+        self.ledger = ledger
+        threads = layout.threads
+        contextLength = layout.contextLength
+        keyValueType = layout.keyValues.type
+        instructionSet = layout.instructionSet
+        maximumSessions = layout.sessions
+        tokenizerReservation = try ledger.reserve(
+            plan.byteCount(.tokenizer), .tokenizer, for: "the tokenizer's tables")
+        let executor = try Executor(file: model.file, layout: layout, ledger: ledger)
+        let scheduler = Scheduler(executor: executor, prefillChunk: layout.prefillChunk)
         self.scheduler = scheduler
         computeThread = try ComputeThread { scheduler.run() }
     }
@@ -102,5 +104,4 @@ public final class Engine: Sendable {
     }
 
     func unreserveSession() { sessions.subtract(1, ordering: .relaxed) }
-
 }

@@ -44,7 +44,6 @@ final class Executor: @unchecked Sendable {
     let headInput: UnsafeMutablePointer<Float>
     let headInputStride: Int
     let logits: UnsafeMutablePointer<Float>
-    /// Logits rows start on cache lines.
     let logitsStride: Int
     /// What the read probe read, one sum a thread, so that no compiler drops the reading.
     let probeSums: UnsafeMutablePointer<UInt64>
@@ -63,6 +62,9 @@ final class Executor: @unchecked Sendable {
     var linearRows = 0
     var work: Work = unsafe .idle
 
+    /// Told what the compute thread is at; nil but in tests.
+    var watcher: (@Sendable (ComputePhase) -> Void)?
+
     @unsafe
     struct ArenaBuffer {
         let base: UnsafeMutablePointer<Float>
@@ -70,20 +72,19 @@ final class Executor: @unchecked Sendable {
         let stride: Int
     }
 
-    init(
-        file: ModelFile, cache: KeyValueCache, contextLength: Int, maximumRows: Int, maximumLogitRows: Int,
-        threads: Int,
-        features: UInt32
-    ) throws(LatheError) {
+    init(file: ModelFile, layout: EngineLayout, ledger: MemoryLedger) throws(LatheError) {
         configuration = file.configuration
-        self.maximumRows = maximumRows
-        self.maximumLogitRows = maximumLogitRows
-        self.cache = cache
-        self.threads = threads
-        self.features = features
-        plan = ExecutionPlan(graph: file.graph)
+        plan = layout.execution
+        let arena = layout.arena
+        maximumRows = arena.maximumRows
+        maximumLogitRows = arena.maximumLogitRows
+        threads = arena.threads
+        features = layout.instructionSet.features
+        cache = try KeyValueCache(layout: layout.keyValues, blockCount: layout.blockCount, ledger: ledger)
+        let features = features
         unsafe weights = try file.graph.parameters.map { (parameter) throws(LatheError) in
-            unsafe try BoundParameter(parameter, in: file, features: features)
+            unsafe try BoundParameter(
+                parameter, in: file, features: features, source: layout.weights.source, ledger: ledger)
         }
         residentWeightBytes = unsafe weights.reduce(0) { sum, weight in
             unsafe weight.parts.reduce(sum) { $0 + $1.count }
@@ -91,45 +92,43 @@ final class Executor: @unchecked Sendable {
         unsafe vector = lathe_vector_select(features)
 
         var storage: [AlignedBuffer] = []
-        func allocate<T>(_ type: T.Type, _ count: Int) throws(LatheError) -> UnsafeMutablePointer<T> {
-            let buffer = try engineBuffer(MemoryLayout<T>.stride, count, for: "the activations of \(maximumRows) rows")
+        func allocate<T>(_ type: T.Type, _ byteCount: Int) throws(LatheError) -> UnsafeMutablePointer<T> {
+            let buffer = try ledger.buffer(
+                byteCount, .activations, for: "the activations of \(arena.maximumRows) rows")
             storage.append(buffer)
             return unsafe buffer.elements(of: type)
         }
-        unsafe buffers = try plan.bufferWidths.map { width throws(LatheError) in
-            let stride = width.roundedUp(to: 16)
-            return unsafe ArenaBuffer(base: try allocate(Float.self, maximumRows * stride), stride: stride)
+        func allocate<T>(_ type: T.Type, _ region: ArenaLayout.Region) throws(LatheError) -> UnsafeMutablePointer<T> {
+            unsafe try allocate(type, arena.byteCount(of: region))
         }
-        unsafe ids = try allocate(Int32.self, maximumRows)
-        unsafe positions = try allocate(Int32.self, maximumRows)
-        // Room for the widest storage that a linear kernel asks for: 16 bits an element.
-        quantizedStride = plan.maximumDepth.roundedUp(to: 64) * 2
-        // A head with 16-bit inputs has two rows for each.
-        let quantizedRows = max(maximumRows, 2 * maximumLogitRows)
-        unsafe quantized = UnsafeMutableRawPointer(try allocate(UInt8.self, quantizedRows * quantizedStride))
-        unsafe rowQuantization = try allocate(lathe_row_quantization.self, quantizedRows)
-        let scratch = lathe_attention_scratch_floats(contextLength, configuration.headDimension)
-        unsafe attentionScratch = try (0..<threads).map { _ throws(LatheError) in
-            unsafe try allocate(Float.self, scratch)
+        func allocatePerThread<T>(
+            _ type: T.Type, _ region: ArenaLayout.Region
+        ) throws(LatheError) -> [UnsafeMutablePointer<T>] {
+            unsafe try (0..<arena.threads).map { _ throws(LatheError) in unsafe try allocate(type, region) }
         }
-        let expansion = unsafe weights.reduce(0) { most, weight in
-            guard let weights = unsafe weight.quantized?.pointee else { return most }
-            return unsafe max(most, lathe_linear_qd8_scratch_bytes(weights.format, weights.depth))
+        unsafe buffers = try arena.bufferStrides.indices.map { index throws(LatheError) in
+            unsafe ArenaBuffer(
+                base: try allocate(Float.self, arena.byteCount(ofBuffer: index)), stride: arena.bufferStrides[index])
         }
-        unsafe expansionScratch = try (0..<threads).map { _ throws(LatheError) in
-            unsafe try allocate(Int8.self, max(64, expansion))
-        }
-        let halves = plan.head.activationBits == 16 ? lathe_linear_qd16_scratch_floats() : 0
-        unsafe halvesScratch = try (0..<threads).map { _ throws(LatheError) in unsafe try allocate(Float.self, halves) }
-        unsafe headScales = try allocate(Float.self, maximumLogitRows)
-        headInputStride = plan.head.input.width.roundedUp(to: 16)
-        unsafe headInput = try allocate(Float.self, maximumLogitRows * headInputStride)
-        logitsStride = configuration.vocabularySize.roundedUp(to: 16)
-        unsafe logits = try allocate(Float.self, maximumLogitRows * logitsStride)
-        unsafe probeSums = try allocate(UInt64.self, threads)
+        unsafe ids = try allocate(Int32.self, .ids)
+        unsafe positions = try allocate(Int32.self, .positions)
+        quantizedStride = arena.quantizedStride
+        unsafe quantized = UnsafeMutableRawPointer(try allocate(UInt8.self, .quantized))
+        unsafe rowQuantization = try allocate(lathe_row_quantization.self, .rowQuantization)
+        unsafe attentionScratch = try allocatePerThread(Float.self, .attention)
+        unsafe expansionScratch = try allocatePerThread(Int8.self, .expansion)
+        unsafe halvesScratch = try allocatePerThread(Float.self, .halves)
+        unsafe headScales = try allocate(Float.self, .headScales)
+        headInputStride = arena.headInputStride
+        unsafe headInput = try allocate(Float.self, .headInput)
+        logitsStride = arena.logitsStride
+        unsafe logits = try allocate(Float.self, .logits)
+        unsafe probeSums = try allocate(UInt64.self, .probeSums)
         unsafe probeRegions = Self.regions(readBy: plan, of: weights)
         stepWeightBytes = unsafe probeRegions.reduce(0) { $0 + $1.count }
         self.storage = storage
+        // Each has a row at least.
+        segments.reserveCapacity(maximumRows)
     }
 
     /// The formats in which quantized weights are kept in memory.
@@ -157,8 +156,10 @@ final class Executor: @unchecked Sendable {
 
     // MARK: A step
 
-    /// Opens a step without rows.
-    func begin() {
+    func enter(_ phase: ComputePhase) { watcher?(phase) }
+
+    /// Closes the step, and lets go of its timelines.
+    func end() {
         segments.removeAll(keepingCapacity: true)
         rowCount = 0
     }
@@ -221,6 +222,8 @@ struct BoundParameter {
     let encoding: WeightEncoding
     /// Keep the bytes under the pointers alive.
     private let views: [ByteView]
+    /// Of the file's bytes; buffers carry their own.
+    private let reservation: MemoryReservation?
     private let description: AlignedBuffer
     let base: UnsafeRawPointer
     /// What the kernels of the int8 linear layer are given; nil for float32.
@@ -231,30 +234,45 @@ struct BoundParameter {
     var floats: UnsafePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
 
     /// - Parameter features: of the instruction set; where that reads the weights' format slower than the larger one which
-    ///   it encodes, the larger one is made here, and the pages of what it was made from are given back.
-    init(_ parameter: Parameter, in file: ModelFile, features: UInt32) throws(LatheError) {
+    ///   it encodes, the larger one is made here.
+    init(
+        _ parameter: Parameter, in file: ModelFile, features: UInt32, source: WeightResidence.Source,
+        ledger: MemoryLedger
+    ) throws(LatheError) {
         unsafe shape = parameter.shape
         unsafe encoding = parameter.encoding
         let description = AlignedBuffer(byteCount: unsafe MemoryLayout<lathe_weights>.stride)
         unsafe self.description = description
+        let stored = try ledger.reserve(parameter.byteCount, .weights, for: quoted(parameter.name))
         var views: [ByteView] = []
         for part in parameter.parts { views.append(try file.bytes(of: part)) }
+        let resident = ResidentFormat.expanding(parameter, features)
+        func kept(_ view: ByteView) throws(LatheError) -> ByteView {
+            guard source == .leavingMap else { return view }
+            let copy = try ledger.buffer(view.count, .weights, for: quoted(parameter.name))
+            copy.copy(view, at: 0)
+            return copy.view
+        }
         if let panels = parameter.encoding.quantized {
             let weights = unsafe description.elements(of: lathe_weights.self)
-            unsafe weights.pointee = Self.describe(parameter, panels, views)
-            let resident = unsafe Self.residentFormat(of: weights.pointee.format, features)
-            if unsafe resident != weights.pointee.format {
-                let values = unsafe try Self.expanded(weights, to: resident, features)
-                for part in parameter.parts { file.dropPages(of: part) }
-                views = [values, views[1], views[2]] + (resident == LATHE_QC4W ? [views[3]] : [])
-                let dense = QuantizedPanels(groupSize: resident == LATHE_QC4W ? panels.groupSize : nil)
+            if let resident {
+                unsafe weights.pointee = Self.describe(parameter, panels, views)
+                let values = unsafe try Self.expanded(weights, parameter, to: resident, features, ledger)
+                views = [values] + (try resident.keptParts.map { index throws(LatheError) in try kept(views[index]) })
+                let dense = QuantizedPanels(groupSize: resident.format == LATHE_QC4W ? panels.groupSize : nil)
                 unsafe weights.pointee = Self.describe(parameter, dense, views)
+            } else {
+                views = try views.map(kept)
+                unsafe weights.pointee = Self.describe(parameter, panels, views)
             }
             unsafe quantized = UnsafePointer(weights)
         } else {
+            views = try views.map(kept)
             unsafe quantized = nil
         }
+        if source == .leavingMap { file.dropPages(upTo: parameter.parts.last!) }
         unsafe self.views = views
+        unsafe reservation = source == .leavingMap ? nil : stored
         unsafe base = Self.address(views[0])
     }
 
@@ -287,28 +305,20 @@ struct BoundParameter {
         return unsafe weights
     }
 
-    /// A format may be best kept as one that itself is best kept as another.
-    private static func residentFormat(of format: lathe_weight_format, _ features: UInt32) -> lathe_weight_format {
-        var format = format
-        while true {
-            let next = lathe_linear_qd8_resident_format(format, features)
-            if next == format { return format }
-            format = next
-        }
-    }
-
     /// The panels of `weights` in a dense format.
     private static func expanded(
-        _ weights: UnsafePointer<lathe_weights>, to format: lathe_weight_format, _ features: UInt32
+        _ weights: UnsafePointer<lathe_weights>, _ parameter: Parameter, to resident: ResidentFormat, _ features: UInt32,
+        _ ledger: MemoryLedger
     ) throws(LatheError) -> ByteView {
-        let (columns, depth) = unsafe (weights.pointee.columns, weights.pointee.depth)
-        let bytes = format == LATHE_QC4W ? lathe_qc4w_bytes(columns, depth) : lathe_qc8w_bytes(columns, depth)
-        let buffer = try engineBuffer(bytes, 1, for: "weights of \(columns) by \(depth), expanded")
-        if format == LATHE_QC4W {
-            unsafe lathe_unpack_qc4w_sparse(weights, 0, (columns + 15) / 16, buffer.elements(of: UInt8.self))
+        let panels = (parameter.columns + 15) / 16
+        let buffer = try ledger.buffer(
+            resident.panelBytes(of: parameter), .weights,
+            for: "\(quoted(parameter.name)), expanded")
+        if resident.format == LATHE_QC4W {
+            unsafe lathe_unpack_qc4w_sparse(weights, 0, panels, buffer.elements(of: UInt8.self))
         } else {
             let kernel = unsafe lathe_expand_select(weights.pointee.format, features)!
-            unsafe kernel.pointee.run(weights, 0, (columns + 15) / 16, buffer.elements(of: Int8.self))
+            unsafe kernel.pointee.run(weights, 0, panels, buffer.elements(of: Int8.self))
         }
         return buffer.view
     }

@@ -10,6 +10,8 @@ final class Scheduler: Sendable {
         var released: [Timeline] = []
         var jobs: [@Sendable (Executor) -> Void] = []
         var isShutDown = false
+
+        var isEmpty: Bool { requests.isEmpty && released.isEmpty && jobs.isEmpty && !isShutDown }
     }
 
     private let inbox = Mutex(Inbox())
@@ -61,69 +63,130 @@ final class Scheduler: Sendable {
 
     // MARK: On the compute thread
 
+    /// What a step fills anew, in memory that it keeps: a step takes none from the system.
+    private struct Scratch {
+        var wanted: [WantedLogits] = []
+        var sampling: SamplingBuffers
+
+        init(executor: Executor) {
+            wanted.reserveCapacity(executor.maximumRows)
+            sampling = SamplingBuffers(vocabularySize: executor.configuration.vocabularySize)
+        }
+    }
+
+    private struct WantedLogits {
+        let request: Request
+        /// Of the step.
+        let row: Int
+        /// Of the token, in the request.
+        let index: Int
+    }
+
     func run() {
         var active: [Request] = []
+        var scratch = Scratch(executor: executor)
         while true {
-            if active.isEmpty { wakeup.wait() }
-            let news = inbox.withLock { inbox in
-                defer { (inbox.requests, inbox.released, inbox.jobs) = ([], [], []) }
-                return inbox
+            if active.isEmpty {
+                executor.enter(.admission)
+                wakeup.wait()
             }
-            for timeline in news.released { executor.cache.release(timeline.table) }
-            for job in news.jobs { job(executor) }
-            active += news.requests
-            if news.isShutDown {
-                for request in active { request.fail(Self.shutDownError) }
-                return
+            executor.enter(.step)
+            if let news = takeNews() {
+                executor.enter(.admission)
+                guard admit(news, to: &active) else { return }
             }
-            active.removeAll { request in
-                guard request.isCancelled else { return false }
-                request.finish()
-                return true
+            if active.contains(where: { $0.isCancelled }) {
+                executor.enter(.admission)
+                for request in active where request.isCancelled { request.finish() }
+                active.removeAll { $0.isFinished }
             }
-            if !active.isEmpty {
-                step(active)
-                active.removeAll(where: \.isFinished)
+            guard !active.isEmpty else { continue }
+            executor.enter(.step)
+            step(active, &scratch)
+            if active.contains(where: { $0.isFinished }) {
+                executor.enter(.admission)
+                active.removeAll { $0.isFinished }
             }
+        }
+    }
+
+    /// A function of its own, so that what came in is gone when the step begins.
+    ///
+    /// - Returns: whether the engine goes on.
+    @inline(never)
+    private func admit(_ news: consuming Inbox, to active: inout [Request]) -> Bool {
+        for timeline in news.released { executor.cache.release(timeline.table) }
+        for job in news.jobs { job(executor) }
+        active += news.requests
+        if news.isShutDown {
+            for request in active { request.fail(Self.shutDownError) }
+        }
+        return !news.isShutDown
+    }
+
+    /// What came in since the last step; nil, mostly, for nothing.
+    private func takeNews() -> Inbox? {
+        inbox.withLock { inbox in
+            guard !inbox.isEmpty else { return nil }
+            defer { (inbox.requests, inbox.released, inbox.jobs) = ([], [], []) }
+            return inbox
         }
     }
 
     /// One pass over the weights: a token of every decoding request, and up to a chunk of waiting prompts, first come
     /// first served.
-    private func step(_ active: [Request]) {
-        executor.begin()
+    private func step(_ active: [Request], _ scratch: inout Scratch) {
+        gather(active, &scratch.wanted)
+        executor.forward()
+        var start = 0
+        while start < scratch.wanted.count {
+            let group = start..<min(start + executor.maximumLogitRows, scratch.wanted.count)
+            executor.computeLogits(rows: scratch.wanted[group].lazy.map { $0.row })
+            for (slot, place) in group.enumerated() {
+                take(scratch.wanted[place], slot: slot, &scratch.sampling)
+            }
+            start = group.upperBound
+        }
+        executor.end()
+        scratch.wanted.removeAll(keepingCapacity: true)
+        // Nothing left to feed and nothing sampled: a scored text has been read to its end.
+        executor.enter(.delivery)
+        for request in active where request.pending.isEmpty { request.finish() }
+        executor.enter(.step)
+    }
+
+    /// Fills the executor's rows, and lists those whose logits are wanted.
+    private func gather(_ active: [Request], _ wanted: inout [WantedLogits]) {
         var chunkLeft = prefillChunk
-        var wanted: [(request: Request, row: Int, index: Int)] = []
         for request in active {
-            let isDecoding = request.pending.count == 1 && request.isStarted
-            let count = isDecoding ? 1 : min(chunkLeft, request.pending.count)
+            let pending = request.pending
+            let isDecoding = pending.count == 1 && request.isStarted
+            let count = isDecoding ? 1 : min(chunkLeft, pending.count)
             guard count > 0 else { continue }
             if !isDecoding { chunkLeft -= count }
             let firstRow = executor.rowCount
             let firstIndex = request.fedCount
             executor.append(
-                request.pending.prefix(count), table: request.timeline.table,
+                pending.prefix(count), table: request.timeline.table,
                 firstPosition: request.timeline.position.load(ordering: .relaxed))
             for offset in 0..<count where request.wantsLogits(afterPending: offset) {
-                wanted.append((request, firstRow + offset, firstIndex + offset))
+                wanted.append(
+                    WantedLogits(request: request, row: firstRow + offset, index: firstIndex + offset))
             }
             request.advance(by: count)
         }
-        executor.forward()
-        var start = 0
-        while start < wanted.count {
-            let group = wanted[start..<min(start + executor.maximumLogitRows, wanted.count)]
-            executor.computeLogits(rows: group.map(\.row))
-            for (slot, item) in group.enumerated() where !item.request.isFinished {
-                executor.withLogits(slot) { logits in
-                    item.request.receive(
-                        logits, at: item.index, likeliest: executor.likeliest(slot),
-                        logSumExp: { self.executor.logSumExp(slot) })
-                }
-            }
-            start = group.endIndex
+    }
+
+    /// Gives logits to the request that wants them, then lets it tell its caller.
+    private func take(_ wanted: WantedLogits, slot: Int, _ sampling: inout SamplingBuffers) {
+        let request = wanted.request
+        guard !request.isFinished else { return }
+        executor.withLogits(slot) { logits in
+            request.receive(logits, at: wanted.index, likeliest: executor.likeliest(slot), &sampling)
+            guard !request.isFinished else { return }
+            executor.enter(.delivery)
+            request.deliver(logits, at: wanted.index, logSumExp: { executor.logSumExp(slot) })
+            executor.enter(.step)
         }
-        // Nothing left to feed and nothing sampled: a scored text has been read to its end.
-        for request in active where request.pending.isEmpty { request.finish() }
     }
 }

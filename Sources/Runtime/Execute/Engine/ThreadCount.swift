@@ -68,22 +68,9 @@ public struct ThreadCount: Sendable, Hashable, CustomStringConvertible {
 
     /// CPUs that the control group may use, over all of its ancestors; nil where nothing limits it.
     private static func cgroupQuota() -> Double? {
-        guard let membership = Files.readKernelText("/proc/self/cgroup") else { return nil }
-        var quotas: [Double] = []
-        for line in membership.split(separator: "\n") {
-            let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
-            guard parts.count == 3 else { continue }
-            let isV2 = parts[1].isEmpty
-            guard isV2 || parts[1].split(separator: ",").contains("cpu") else { continue }
-            let root = isV2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu"
-            var path = String(parts[2])
-            while true {
-                if let quota = isV2 ? quotaV2(root + path) : quotaV1(root + path) { quotas.append(quota) }
-                guard path != "/", let slash = path.lastIndex(of: "/") else { break }
-                path = slash == path.startIndex ? "/" : String(path[..<slash])
-            }
-        }
-        return quotas.min()
+        ControlGroup.containing(controller: "cpu").flatMap { group in
+            group.folders.compactMap { group.version == 2 ? quotaV2($0) : quotaV1($0) }
+        }.min()
     }
 
     private static func quotaV2(_ folder: String) -> Double? {

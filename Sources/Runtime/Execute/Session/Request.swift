@@ -6,18 +6,27 @@ import Synchronization
 class Request: @unchecked Sendable {
     // Sendable: handed to the compute thread by the scheduler's inbox; `cancelled` is atomic.
     let timeline: Timeline
-    /// Tokens to feed, those fed already removed.
-    private(set) var pending: ArraySlice<Int32>
+    private let prompt: [Int32]
+    /// One token, fed after the prompt: always the same memory.
+    private var sampled: [Int32] = []
+    private var pendingCount: Int
     private(set) var fedCount = 0
     /// The prompt has been fed: from now on one token a step.
-    var isStarted = false
+    private(set) var isStarted = false
     private(set) var isFinished = false
     private let cancelled = Atomic<Bool>(false)
 
     init(timeline: Timeline, tokens: [Int32]) {
         self.timeline = timeline
-        pending = tokens[...]
+        prompt = tokens
+        pendingCount = tokens.count
+        // A literal would be memory of the program, which the first write copies.
+        sampled.reserveCapacity(1)
+        sampled.append(0)
     }
+
+    /// Tokens to feed, those fed already left out.
+    var pending: ArraySlice<Int32> { (isStarted ? sampled : prompt).suffix(pendingCount) }
 
     var isCancelled: Bool { cancelled.load(ordering: .relaxed) }
     /// The request stops before the next step.
@@ -27,27 +36,31 @@ class Request: @unchecked Sendable {
     var keepsUnfed: Bool { true }
 
     /// Whether the logits that follow the `offset`-th pending token are needed.
-    func wantsLogits(afterPending offset: Int) -> Bool { offset == pending.count - 1 }
+    func wantsLogits(afterPending offset: Int) -> Bool { offset == pendingCount - 1 }
 
-    /// Takes the logits that follow the `index`-th token of this request.
-    func receive(_ logits: Span<Float>, at index: Int, likeliest: Int?, logSumExp: () -> Float) {}
+    /// Takes the logits that follow the `index`-th token of this request: a part of the step, which allocates nothing.
+    func receive(_ logits: Span<Float>, at index: Int, likeliest: Int?, _ buffers: inout SamplingBuffers) {}
+
+    /// Hands what came of them to the caller, right after `receive`: text and streams may allocate.
+    func deliver(_ logits: Span<Float>, at index: Int, logSumExp: () -> Float) {}
 
     func advance(by count: Int) {
         timeline.advance(by: pending.prefix(count))
-        pending.removeFirst(count)
+        pendingCount -= count
         fedCount += count
     }
 
     func feed(_ token: Int32) {
         isStarted = true
-        pending = [token]
+        sampled[0] = token
+        pendingCount = 1
     }
 
     /// Ends the request; the session may start another. What was not fed yet opens it.
     func finish() {
         guard !isFinished else { return }
         isFinished = true
-        if keepsUnfed && !pending.isEmpty { timeline.pendingTokens = Array(pending) }
+        if keepsUnfed && pendingCount > 0 { timeline.pendingTokens = Array(pending) }
         timeline.isBusy.store(false, ordering: .releasing)
         complete(nil)
     }
@@ -72,6 +85,7 @@ final class GenerationRequest: Request, @unchecked Sendable {
     private var decoder: StreamingDecoder?
     private var stops: StopMatcher
     private var generated = 0
+    private var lastID: Int32 = 0
     /// The one with a finish reason: given out when the session is free for another request.
     private var lastToken: GeneratedToken?
 
@@ -82,7 +96,9 @@ final class GenerationRequest: Request, @unchecked Sendable {
         self.options = options
         self.endOfText = endOfText
         self.continuation = continuation
-        sampler = Sampler(options: options, seed: seed)
+        sampler = Sampler(
+            options: options, seed: seed,
+            maximumTokens: timeline.history.count + tokens.count + options.maximumTokens)
         sampler.observe(timeline.history)
         sampler.observe(tokens)
         decoder = tokenizer.map(StreamingDecoder.init)
@@ -90,15 +106,21 @@ final class GenerationRequest: Request, @unchecked Sendable {
         super.init(timeline: timeline, tokens: tokens)
     }
 
-    override func receive(_ logits: Span<Float>, at index: Int, likeliest: Int?, logSumExp: () -> Float) {
-        let id: Int32
+    override func receive(
+        _ logits: Span<Float>, at index: Int, likeliest: Int?, _ buffers: inout SamplingBuffers
+    ) {
         do throws(LatheError) {
-            id = try sampler.sample(logits, likeliest: likeliest)
+            lastID = try sampler.sample(logits, likeliest: likeliest, &buffers)
         } catch {
             return fail(error)
         }
         generated += 1
-        sampler.observe(CollectionOfOne(id))
+        sampler.observe(CollectionOfOne(lastID))
+        feed(lastID)
+    }
+
+    override func deliver(_ logits: Span<Float>, at index: Int, logSumExp: () -> Float) {
+        let id = lastID
         var logProbability: Float?
         var top: [TokenLogProbability] = []
         if let count = options.topLogProbabilities {
@@ -125,7 +147,6 @@ final class GenerationRequest: Request, @unchecked Sendable {
         }
         let token = GeneratedToken(
             id: id, text: text, logProbability: logProbability, topLogProbabilities: top, finishReason: reason)
-        feed(id)
         if reason == nil {
             continuation.yield(token)
         } else {
@@ -163,7 +184,7 @@ final class ScoringRequest: Request, @unchecked Sendable {
     private let onLogits: (@Sendable (Int, Span<Float>) -> Void)?
     /// Set before the request is submitted.
     var continuation: CheckedContinuation<[TokenScore], any Error>?
-    private var scores: [TokenScore]
+    private var scores: [TokenScore] = []
 
     init(
         timeline: Timeline, tokens: [Int32], scored: ScoredTokens, topCount: Int,
@@ -173,8 +194,11 @@ final class ScoringRequest: Request, @unchecked Sendable {
         self.scored = scored
         self.topCount = topCount
         self.onLogits = onLogits
-        scores = tokens.prefix(scored.first).map { TokenScore(id: $0, logProbability: nil, topLogProbabilities: []) }
         super.init(timeline: timeline, tokens: tokens)
+        scores.reserveCapacity(tokens.count)
+        for id in tokens.prefix(scored.first) {
+            scores.append(TokenScore(id: id, logProbability: nil, topLogProbabilities: []))
+        }
     }
 
     override var keepsUnfed: Bool { false }
@@ -184,8 +208,13 @@ final class ScoringRequest: Request, @unchecked Sendable {
         return next >= scored.first && (next < tokens.count || scored.includesNext)
     }
 
-    override func receive(_ logits: Span<Float>, at index: Int, likeliest: Int?, logSumExp: () -> Float) {
-        guard likeliest != nil else { return fail(.logitNotFinite) }
+    override func receive(
+        _ logits: Span<Float>, at index: Int, likeliest: Int?, _ buffers: inout SamplingBuffers
+    ) {
+        if likeliest == nil { fail(.logitNotFinite) }
+    }
+
+    override func deliver(_ logits: Span<Float>, at index: Int, logSumExp: () -> Float) {
         onLogits?(index, logits)
         guard index + 1 < tokens.count else { return }
         let sum = logSumExp()

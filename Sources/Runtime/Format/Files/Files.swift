@@ -88,4 +88,22 @@ package enum Files {
         }
         return String(decoding: buffer.view.slice(offset: 0, count: count).array(), as: UTF8.self)
     }
+
+    /// Writes to a file of the kernel's (in /proc or /sys), which takes the text as one command.
+    package static func writeKernelText(_ text: String, to path: String) throws(LatheError) {
+        try checkPath(path)
+        let bytes = ByteView(copying: Array(text.utf8))
+        let written = try attempting("write \(quoted(text)) to \(quoted(path))") { () throws(SystemFailure) in
+            try FileDescriptor.open(writing: path).writeOnce(bytes, at: 0)
+        }
+        guard written == bytes.count else { throw LatheError(.io, "\(quoted(path)) took only a part of \(quoted(text)).") }
+    }
+
+    /// Lets the kernel forget its copies of the file at `path`, once those not yet written are on the disk. Only a wish:
+    /// pages that another process has mapped stay, and a file that cannot be opened is left alone.
+    package static func dropPageCache(of path: String) {
+        guard let file = try? InputFile.open(path: path) else { return }
+        try? file.descriptor.sync()
+        file.dropPageCache(offset: 0, count: file.byteCount)
+    }
 }

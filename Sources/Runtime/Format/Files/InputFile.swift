@@ -54,6 +54,22 @@ package final class InputFile: Sendable {
         return try read(offset: 0, count: byteCount).view
     }
 
+    /// The whole file in memory of our own, read piece by piece; the kernel's copy of each piece is given back.
+    package func copyWhole() throws(LatheError) -> ByteView {
+        guard let buffer = AlignedBuffer(ifAvailable: byteCount) else {
+            throw LatheError(
+                .budget, "There is no memory for a copy of \(quoted(path)), \(byteCount) bytes; map it instead.")
+        }
+        buffer.preferLargePages()
+        let piece = 8 << 20
+        for offset in stride(from: 0, to: byteCount, by: piece) {
+            let count = min(piece, byteCount - offset)
+            try read(offset: offset, count: count, into: buffer, at: offset)
+            dropPageCache(offset: offset, count: count)
+        }
+        return buffer.view
+    }
+
     /// So many bytes of a file that is read in order, and dropped behind, were in the kernel's cache at most: what it reads
     /// ahead, and the blocks that were used in part.
     package static let cachedByteCount = 12 << 20

@@ -78,6 +78,11 @@ struct FileDescriptor: ~Copyable, Sendable {
         try check(Self.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK))
     }
 
+    /// A file that exists already, as those are by which the kernel is told something.
+    static func open(writing path: String) throws(SystemFailure) -> FileDescriptor {
+        try check(Self.open(path, O_WRONLY | O_CLOEXEC))
+    }
+
     static func open(directory path: String) throws(SystemFailure) -> FileDescriptor {
         try check(Self.open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY))
     }

@@ -1,4 +1,4 @@
-/// A `.lathe` file, mapped and checked: its header is whole, every tensor is aligned to 64 bytes and within the file.
+/// A `.lathe` file, opened and checked: its header is whole, every tensor is aligned to 64 bytes and within the file.
 ///
 /// What the tensors and the metadata mean is for others to check; this is the container.
 package final class LatheFile: Sendable {
@@ -6,8 +6,10 @@ package final class LatheFile: Sendable {
     private let checksums: [UInt64]
 
     /// - Parameter verify: whether to compare every tensor with its checksum, which reads the whole file.
-    package static func open(path: String, verify: Bool = true) throws(LatheError) -> LatheFile {
-        try LatheFile(try SafetensorsFile.open(path: path, access: .mapped), verify: verify)
+    package static func open(
+        path: String, access: SafetensorsFile.Access = .mapped, verify: Bool = true
+    ) throws(LatheError) -> LatheFile {
+        try LatheFile(try SafetensorsFile.open(path: path, access: access), verify: verify)
     }
 
     /// The same for a file that is mapped already, as one in memory is.
@@ -47,12 +49,12 @@ package final class LatheFile: Sendable {
     /// The tensor of that name; an error that says so if there is none.
     package func tensor(_ name: String) throws(LatheError) -> TensorInfo { try file.tensor(name) }
 
-    /// A tensor's bytes where they lie in the map, aligned to 64.
+    /// A tensor's bytes where they lie, aligned to 64.
     package func bytes(of name: String) throws(LatheError) -> ByteView { try file.bytes(of: name) }
 
-    /// Gives the memory back that the kernel holds for a tensor that has been used up. It can still be read.
-    package func dropPages(of name: String) {
-        if let tensor = file[name] { file.dropPageCache(of: tensor) }
+    /// Gives the memory back that the kernel holds for everything up to the end of a tensor. It can still be read.
+    package func dropPages(upTo name: String) {
+        if let tensor = file[name] { file.dropPageCache(upTo: tensor.fileOffset + tensor.byteCount) }
     }
 
     /// The string under `key`; an error that says so if there is none.

@@ -4,19 +4,19 @@
 /// reads it.
 package final class ModelFile: Sendable {
     package let container: LatheFile
-    package let configuration: ModelConfiguration
-    package let graph: Graph
+    package let outline: ModelOutline
     /// How the weights were made: the format, and the checkpoint they came from.
     package let recipe: JSON
     package let tokenizer: TokenizerTables?
 
     package var path: String { container.path }
+    package var configuration: ModelConfiguration { outline.configuration }
+    package var graph: Graph { outline.graph }
 
-    /// Whether any weight is encoded in fewer bits than float32.
-    package var isQuantized: Bool { graph.parameters.contains { $0.encoding.isQuantized } }
-
-    package static func open(path: String, verify: Bool) throws(LatheError) -> ModelFile {
-        try ModelFile(try LatheFile.open(path: path, verify: verify), scansWeights: verify)
+    package static func open(
+        path: String, access: SafetensorsFile.Access = .mapped, verify: Bool
+    ) throws(LatheError) -> ModelFile {
+        try ModelFile(try LatheFile.open(path: path, access: access, verify: verify), scansWeights: verify)
     }
 
     package static func open(mapped file: MappedFile, verify: Bool) throws(LatheError) -> ModelFile {
@@ -25,45 +25,61 @@ package final class ModelFile: Sendable {
 
     private init(_ container: LatheFile, scansWeights: Bool) throws(LatheError) {
         self.container = container
-        let source = container.path
-        func json(_ key: Key) throws(LatheError) -> JSON {
-            guard let text = container.metadata[key.rawValue] else {
-                throw LatheError(
-                    .corrupt, "\(source): `\(key.rawValue)` is missing from its metadata; convert the checkpoint again."
-                )
-            }
-            return try JSON.parse(ByteView(copying: Array(text.utf8)), source: "\(source), \(key.rawValue)")
-        }
-        configuration = try ModelConfiguration(json: try json(.configuration), source: "\(source), configuration")
-        graph = try Graph(json: try json(.graph), source: source)
-        recipe = try json(.recipe)
-        try graph.validate(against: configuration, source: source)
-
-        var expected: Set<String> = []
-        for parameter in graph.parameters {
-            for part in parameter.parts {
-                try Self.check(part, in: container)
-                expected.insert(part.name)
-            }
-        }
+        outline = try Self.outline(of: container)
+        recipe = try Self.json(.recipe, of: container)
         if container.metadata[Key.tokenizer.rawValue] != nil {
-            let settings = try json(.tokenizer).object(at: "\(source), \(Key.tokenizer.rawValue)")
+            let settings = try Self.json(.tokenizer, of: container).object(
+                at: "\(container.path), \(Key.tokenizer.rawValue)")
             var tables = TokenizerTables(tensors: [], settings: [:])
             for member in settings.members {
-                tables.settings[member.key] = try member.value.string(at: "\(source), tokenizer, `\(member.key)`")
+                tables.settings[member.key] = try member.value.string(
+                    at: "\(container.path), tokenizer, `\(member.key)`")
             }
             for tensor in container.tensors where TokenizerTables.elementType(of: tensor.name) != nil {
                 tables.tensors.append((tensor.name, try container.bytes(of: tensor.name)))
-                expected.insert(tensor.name)
             }
             tokenizer = tables
         } else {
             tokenizer = nil
         }
+        try scan(weightsToo: scansWeights)
+    }
+
+    /// What the header says: sizes and shapes are checked, no tensor is touched.
+    package static func outline(of container: LatheFile) throws(LatheError) -> ModelOutline {
+        let source = container.path
+        let configuration = try ModelConfiguration(
+            json: try json(.configuration, of: container), source: "\(source), configuration")
+        let graph = try Graph(json: try json(.graph, of: container), source: source)
+        try graph.validate(against: configuration, source: source)
+        var expected: Set<String> = []
+        for parameter in graph.parameters {
+            for part in parameter.parts {
+                try check(part, in: container)
+                expected.insert(part.name)
+            }
+        }
+        var tokenizerByteCount = 0
+        if container.metadata[Key.tokenizer.rawValue] != nil {
+            for tensor in container.tensors where TokenizerTables.elementType(of: tensor.name) != nil {
+                tokenizerByteCount += tensor.byteCount
+                expected.insert(tensor.name)
+            }
+        }
         if let extra = container.tensors.first(where: { !expected.contains($0.name) }) {
             throw LatheError(.corrupt, "\(source): the tensor `\(extra.name)` is no part of its graph.")
         }
-        try scan(weightsToo: scansWeights)
+        return ModelOutline(
+            configuration: configuration, graph: graph, tokenizerByteCount: tokenizerByteCount, source: source)
+    }
+
+    private static func json(_ key: Key, of container: LatheFile) throws(LatheError) -> JSON {
+        guard let text = container.metadata[key.rawValue] else {
+            throw LatheError(
+                .corrupt,
+                "\(container.path): `\(key.rawValue)` is missing from its metadata; convert the checkpoint again.")
+        }
+        return try JSON.parse(ByteView(copying: Array(text.utf8)), source: "\(container.path), \(key.rawValue)")
     }
 
     /// The bytes of a part that `init` has found and checked.
@@ -71,15 +87,8 @@ package final class ModelFile: Sendable {
         try container.bytes(of: part.name)
     }
 
-    /// Gives the memory back that the kernel holds for a part that has been used up. It can still be read.
-    package func dropPages(of part: WeightEncoding.Part) { container.dropPages(of: part.name) }
-
-    /// Bytes of all weights as the file stores them.
-    package var weightByteCount: Int {
-        graph.parameters.reduce(0) { sum, parameter in
-            parameter.parts.reduce(sum) { $0 + (container[$1.name]?.byteCount ?? 0) }
-        }
-    }
+    /// Gives the memory back that the kernel holds for everything up to the end of a part. It can still be read.
+    package func dropPages(upTo part: WeightEncoding.Part) { container.dropPages(upTo: part.name) }
 
     private static func check(_ part: WeightEncoding.Part, in container: LatheFile) throws(LatheError) {
         guard let tensor = container[part.name] else {

@@ -3,6 +3,11 @@ package final class SafetensorsFile: Sendable {
     package enum Access: Hashable, Sendable {
         /// Bytes are used where the system maps them. Nothing is copied, but see `MappedFile` on files that shrink.
         case mapped
+        /// The same, and every page is fetched at once.
+        case mappedWhole
+        /// The whole file is read into memory of our own once, in large pages where the system has them. The kernel's own
+        /// copies are given back on the way.
+        case copied
         /// Bytes are read into memory of our own each time they are asked for; a file that shrinks gives an error.
         case read
         /// As `read`, and the kernel's copies are dropped behind each read: for files that are gone through once, under a
@@ -21,19 +26,20 @@ package final class SafetensorsFile: Sendable {
 
     private enum Storage {
         case mapped(MappedFile)
+        case copied(InputFile, ByteView)
         case file(InputFile, dropsPageCache: Bool)
 
         var path: String {
             switch self {
             case .mapped(let file): file.path
-            case .file(let file, _): file.path
+            case .copied(let file, _), .file(let file, _): file.path
             }
         }
 
         var byteCount: Int {
             switch self {
             case .mapped(let file): file.byteCount
-            case .file(let file, _): file.byteCount
+            case .copied(let file, _), .file(let file, _): file.byteCount
             }
         }
     }
@@ -48,9 +54,20 @@ package final class SafetensorsFile: Sendable {
         let length = try SafetensorsHeader.length(start: start, fileByteCount: file.byteCount, source: path)
         let json = try file.read(offset: 8, count: length).view
         let header = try SafetensorsHeader.parse(json, fileByteCount: file.byteCount, source: path)
-        let storage: Storage =
-            access == .mapped ? .mapped(try MappedFile(file)) : .file(file, dropsPageCache: access == .streamed)
-        return try SafetensorsFile(header, storage)
+        return try SafetensorsFile(header, try storage(of: file, access))
+    }
+
+    private static func storage(of file: InputFile, _ access: Access) throws(LatheError) -> Storage {
+        switch access {
+        case .read: return .file(file, dropsPageCache: false)
+        case .streamed: return .file(file, dropsPageCache: true)
+        case .copied: return .copied(file, try file.copyWhole())
+        case .mapped: return .mapped(try MappedFile(file))
+        case .mappedWhole:
+            let map = try MappedFile(file)
+            map.advise(.populate)
+            return .mapped(map)
+        }
     }
 
     package static func open(mapped file: MappedFile) throws(LatheError) -> SafetensorsFile {
@@ -104,6 +121,7 @@ package final class SafetensorsFile: Sendable {
         let offset = tensor.fileOffset + range.lowerBound
         switch storage {
         case .mapped(let file): return file.view.slice(offset: offset, count: range.count)
+        case .copied(_, let bytes): return bytes.slice(offset: offset, count: range.count)
         case .file(let file, let dropsPageCache):
             let buffer = try Self.buffer(range.count, of: tensor, ledger)
             // In small pieces, so that the kernel's copies are as small.
@@ -131,6 +149,7 @@ package final class SafetensorsFile: Sendable {
     package func header() throws(LatheError) -> ByteView {
         switch storage {
         case .mapped(let file): return file.view.slice(offset: 0, count: headerByteCount)
+        case .copied(_, let bytes): return bytes.slice(offset: 0, count: headerByteCount)
         case .file(let file, _): return try file.read(offset: 0, count: headerByteCount).view
         }
     }
@@ -139,9 +158,19 @@ package final class SafetensorsFile: Sendable {
     package func dropPageCache(of tensor: TensorInfo) {
         switch storage {
         case .mapped(let file): file.dropPageCache(offset: tensor.fileOffset, count: tensor.byteCount)
+        case .copied: break
         // What was read ahead of a streamed tensor is not what comes next.
         case .file(let file, dropsPageCache: true): file.dropPageCache()
         case .file(let file, _): file.dropPageCache(offset: tensor.fileOffset, count: tensor.byteCount)
+        }
+    }
+
+    /// The same for everything up to byte `end` of the file.
+    package func dropPageCache(upTo end: Int) {
+        switch storage {
+        case .mapped(let file): file.dropPageCache(offset: 0, count: end)
+        case .copied: break
+        case .file(let file, _): file.dropPageCache(offset: 0, count: end)
         }
     }
 

@@ -54,6 +54,13 @@ package final class AlignedBuffer: @unchecked Sendable {
         }
     }
 
+    /// Asks for pages of 2 MB, of which an address translation buffer covers far more. A hint, where the system has them.
+    package func preferLargePages() {
+        #if canImport(Glibc)
+            if isMapped { _ = unsafe madvise(base, byteCount, MADV_HUGEPAGE) }
+        #endif
+    }
+
     /// From this size on a map of its own is worth a system call.
     private static let mappedByteCount = 1 << 18
 

@@ -41,18 +41,15 @@ package struct ParetoPlot {
             axis: "decode, tokens/s on \(threads) thread\(threads == 1 ? "" : "s") at "
                 + "\((bandwidth / 1e9).rounded(to: 1)) GB/s",
             points: points { $0.decodeSpeed(at: bandwidth) }, smallerIsBetter: false)
-        return """
-            <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(Self.text(2 * Self.width)) \
-            \(Self.text(Self.height + 34))" font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#111827">
-            <rect width="100%" height="100%" fill="#ffffff"/>
+        return SVG.document(
+            width: 2 * Self.width, height: Self.height + 34,
+            """
             \(bytes)
-            <g transform="translate(\(Self.text(Self.width)) 0)">
+            <g transform="translate(\(SVG.text(Self.width)) 0)">
             \(speed)
             </g>
             \(legend)
-            </svg>
-
-            """
+            """)
     }
 
     private func points(_ value: (SweepResult) -> Double) -> [Point] {
@@ -72,26 +69,26 @@ package struct ParetoPlot {
         let front = Self.front(points, smallerIsBetter: smallerIsBetter)
         // float32 differs from itself by rounding alone; it stands at the bottom edge instead of stretching the axis.
         let real = points.map(\.divergence).filter { $0 > Self.floorDivergence }
-        let vertical = Scale(
+        let vertical = SVG.Scale(
             log10(real.min() ?? 1e-4), log10(real.max() ?? 1), from: Self.height - Self.margin.bottom,
             to: Self.margin.top)
-        let horizontal = Scale(
+        let horizontal = SVG.Scale(
             0, points.map(\.value).max() ?? 1, from: Self.margin.left, to: Self.width - Self.margin.right,
             startsAtZero: true)
         func x(_ point: Point) -> Double { horizontal.position(point.value) }
         func y(_ point: Point) -> Double { vertical.position(log10(max(point.divergence, 1e-300))) }
 
         var parts = [
-            Self.label(title, Self.margin.left, 26, size: 15, weight: "bold"),
+            SVG.label(title, Self.margin.left, 26, size: 15, weight: "bold"),
             grid(horizontal, vertical),
-            Self.label(
+            SVG.label(
                 axis, (Self.margin.left + Self.width - Self.margin.right) / 2, Self.height - 18, anchor: "middle"),
             """
-            <text transform="translate(20 \(Self.text((Self.margin.top + Self.height - Self.margin.bottom) / 2))) \
+            <text transform="translate(20 \(SVG.text((Self.margin.top + Self.height - Self.margin.bottom) / 2))) \
             rotate(-90)" text-anchor="middle">KL(float32 ‖ model), nats (lower is better)</text>
             """,
         ]
-        let path = front.map { "\(Self.text(x($0))) \(Self.text(y($0)))" }.joined(separator: " L ")
+        let path = front.map { "\(SVG.text(x($0))) \(SVG.text(y($0)))" }.joined(separator: " L ")
         parts.append("<path d=\"M \(path)\" fill=\"none\" stroke=\"#9ca3af\" stroke-width=\"1.5\"/>")
         for point in points { parts.append(mark(point, x(point), y(point))) }
         parts += labels(front.map { ($0.name, x($0), y($0)) }, around: points.map { (x($0), y($0)) })
@@ -116,14 +113,14 @@ package struct ParetoPlot {
 
     private func mark(_ point: Point, _ x: Double, _ y: Double) -> String {
         let color = Self.families[point.family].1
-        let title = "<title>\(Self.escaped(point.name)), \(point.divergence.scientific) nats</title>"
+        let title = "<title>\(SVG.escaped(point.name)), \(point.divergence.scientific) nats</title>"
         if point.isPruned {
             return """
-                <rect x="\(Self.text(x - 4.5))" y="\(Self.text(y - 4.5))" width="9" height="9" fill="#ffffff" \
+                <rect x="\(SVG.text(x - 4.5))" y="\(SVG.text(y - 4.5))" width="9" height="9" fill="#ffffff" \
                 stroke="\(color)" stroke-width="1.8">\(title)</rect>
                 """
         }
-        return "<circle cx=\"\(Self.text(x))\" cy=\"\(Self.text(y))\" r=\"5\" fill=\"\(color)\">\(title)</circle>"
+        return "<circle cx=\"\(SVG.text(x))\" cy=\"\(SVG.text(y))\" r=\"5\" fill=\"\(color)\">\(title)</circle>"
     }
 
     // MARK: Text
@@ -158,22 +155,22 @@ package struct ParetoPlot {
                 let near = left > x ? left - 2 : left + length + 2
                 result.append(
                     """
-                    <line x1="\(Self.text(x))" y1="\(Self.text(y))" x2="\(Self.text(near))" y2="\(Self.text(middle))" \
+                    <line x1="\(SVG.text(x))" y1="\(SVG.text(y))" x2="\(SVG.text(near))" y2="\(SVG.text(middle))" \
                     stroke="#d1d5db"/>
                     """)
             }
-            result.append(Self.label(name, left, middle + 3.5, size: 10.5))
+            result.append(SVG.label(name, left, middle + 3.5, size: 10.5))
         }
         return result
     }
 
-    private func grid(_ horizontal: Scale, _ vertical: Scale) -> String {
+    private func grid(_ horizontal: SVG.Scale, _ vertical: SVG.Scale) -> String {
         let (left, right) = (Self.margin.left, Self.width - Self.margin.right)
         let (top, bottom) = (Self.margin.top, Self.height - Self.margin.bottom)
         var parts: [String] = []
         for (value, position) in horizontal.ticks() {
-            parts.append(Self.line(position, top, position, bottom, "#f3f4f6"))
-            parts.append(Self.label(Self.tick(value), position, bottom + 18, anchor: "middle"))
+            parts.append(SVG.line(position, top, position, bottom, "#f3f4f6"))
+            parts.append(SVG.label(SVG.tick(value), position, bottom + 18, anchor: "middle"))
         }
         for exponent in Int(
             vertical.low.rounded(.up))...max(
@@ -181,11 +178,11 @@ package struct ParetoPlot {
         {
             let position = vertical.position(Double(exponent))
             guard position >= top - 0.5 && position <= bottom + 0.5 else { continue }
-            parts.append(Self.line(left, position, right, position, "#e5e7eb"))
-            parts.append(Self.label("1e\(exponent)", left - 8, position + 4, anchor: "end"))
+            parts.append(SVG.line(left, position, right, position, "#e5e7eb"))
+            parts.append(SVG.label("1e\(exponent)", left - 8, position + 4, anchor: "end"))
         }
-        parts.append(Self.line(left, bottom, right, bottom, "#374151"))
-        parts.append(Self.line(left, top, left, bottom, "#374151"))
+        parts.append(SVG.line(left, bottom, right, bottom, "#374151"))
+        parts.append(SVG.line(left, top, left, bottom, "#374151"))
         return parts.joined(separator: "\n")
     }
 
@@ -194,70 +191,18 @@ package struct ParetoPlot {
         var x = Self.margin.left
         var parts: [String] = []
         for (index, (name, color)) in Self.families.enumerated() {
-            parts.append("<circle cx=\"\(Self.text(x))\" cy=\"\(Self.text(y - 4))\" r=\"5\" fill=\"\(color)\"/>")
-            parts.append(Self.label(name, x + 10, y))
+            parts.append("<circle cx=\"\(SVG.text(x))\" cy=\"\(SVG.text(y - 4))\" r=\"5\" fill=\"\(color)\"/>")
+            parts.append(SVG.label(name, x + 10, y))
             x += index == 0 ? 76 : 62
         }
         parts.append(
             """
-            <rect x="\(Self.text(x))" y="\(Self.text(y - 8.5))" width="9" height="9" fill="#ffffff" stroke="#374151" \
+            <rect x="\(SVG.text(x))" y="\(SVG.text(y - 8.5))" width="9" height="9" fill="#ffffff" stroke="#374151" \
             stroke-width="1.8"/>
             """)
-        parts.append(Self.label("pruned", x + 15, y))
-        parts.append(Self.line(x + 78, y - 4, x + 108, y - 4, "#9ca3af"))
-        parts.append(Self.label("not beaten in both", x + 114, y))
+        parts.append(SVG.label("pruned", x + 15, y))
+        parts.append(SVG.line(x + 78, y - 4, x + 108, y - 4, "#9ca3af"))
+        parts.append(SVG.label("not beaten in both", x + 114, y))
         return parts.joined(separator: "\n")
-    }
-
-    // MARK: Pieces
-
-    /// From values to places on the drawing.
-    private struct Scale {
-        let low: Double
-        let high: Double
-        let start: Double
-        let end: Double
-
-        init(_ low: Double, _ high: Double, from start: Double, to end: Double, startsAtZero: Bool = false) {
-            let span = max(high - low, startsAtZero ? abs(high) : 0.5)
-            self.low = startsAtZero ? 0 : low - 0.08 * span
-            self.high = high + 0.08 * span
-            self.start = start
-            self.end = end
-        }
-
-        /// Values beyond the scale stand at its edges.
-        func position(_ value: Double) -> Double {
-            start + (end - start) * (min(max(value, low), high) - low) / (high - low)
-        }
-
-        /// Round numbers, five to ten of them.
-        func ticks() -> [(Double, Double)] {
-            let power = pow(10, floor(log10((high - low) / 5)))
-            let step = [1, 2, 5, 10].map { $0 * power }.first { (high - low) / $0 <= 8 } ?? power
-            return stride(from: 0, through: high, by: step).filter { $0 >= low }.map { ($0, position($0)) }
-        }
-    }
-
-    private static func text(_ value: Double) -> String { value.rounded(to: 1) }
-    private static func tick(_ value: Double) -> String {
-        value.rounded(to: value < 1 && value > 0 ? 2 : value < 10 && value != value.rounded() ? 1 : 0)
-    }
-
-    private static func line(_ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, _ color: String) -> String {
-        "<line x1=\"\(text(x1))\" y1=\"\(text(y1))\" x2=\"\(text(x2))\" y2=\"\(text(y2))\" stroke=\"\(color)\"/>"
-    }
-
-    private static func label(
-        _ text: String, _ x: Double, _ y: Double, anchor: String = "start", size: Double = 12, weight: String = "normal"
-    ) -> String {
-        """
-        <text x="\(Self.text(x))" y="\(Self.text(y))" text-anchor="\(anchor)" font-size="\(size)" \
-        font-weight="\(weight)">\(escaped(text))</text>
-        """
-    }
-
-    private static func escaped(_ text: String) -> String {
-        text.map { $0 == "&" ? "&amp;" : $0 == "<" ? "&lt;" : $0 == ">" ? "&gt;" : String($0) }.joined()
     }
 }

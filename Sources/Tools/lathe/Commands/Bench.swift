@@ -3,7 +3,7 @@ import Lathe
 import LatheFormat
 import LatheWorkbench
 
-struct Bench: AsyncParsableCommand {
+struct Bench: AsyncParsableCommand, FencedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measure prefill and decode speed, memory and load time, beside what the machine can read.",
         discussion: """
@@ -12,6 +12,7 @@ struct Bench: AsyncParsableCommand {
             """)
 
     @OptionGroup var model: ModelArguments
+    @OptionGroup(title: "Memory") var memory: FenceArguments
     @Option(help: ArgumentHelp("Tokens of each prompt. (default: 512, or what fits)", valueName: "n"))
     var promptTokens: Int?
     @Option(help: ArgumentHelp("Tokens generated after it. (default: 128, or what fits)", valueName: "n"))
@@ -23,17 +24,24 @@ struct Bench: AsyncParsableCommand {
     @Flag(help: "Print one JSON object.")
     var json = false
 
+    var filesRead: [String] { [model.model] }
+    var filesMapped: [String] { [model.model] }
+
     func run() async throws {
+        PhaseMarks.mark("load")
         let clock = ContinuousClock()
         let start = clock.now
-        let model = try model.loadModel()
+        let (model, plan) = try model.load(budget: memory.memoryBudget) {
+            $0.maximumSessions = max(1, batch)
+            $0.threads = self.model.threads?.counts.max()
+        }
         let loaded: LoadedEngine
         do {
-            let engine = try self.model.makeEngine(model)
+            let engine = try Engine(model: model, plan: plan)
             loaded = LoadedEngine(engine, seconds: (clock.now - start).seconds)
         }
         var benchmark = Benchmark()
-        let context = model.configuration.contextLength
+        let context = plan.contextLength
         let newTokens = newTokens ?? max(2, min(128, context / 2))
         benchmark.promptTokens = promptTokens ?? min(512, max(1, context - min(max(0, newTokens), context)))
         benchmark.newTokens = newTokens
@@ -43,7 +51,7 @@ struct Bench: AsyncParsableCommand {
         var results: [Benchmark.Result] = []
         for threads in self.model.threads?.counts ?? [loaded.threads] {
             results += try await benchmark.measure(
-                model: model, options: self.model.engineOptions(), threads: threads
+                model: model, options: self.model.engineOptions(budget: memory.memoryBudget), threads: threads
             ) { run in
                 ProgressBar.show(fraction: Double(run) / (Double(runs) + 1), label: "\(threads) threads, run \(run)")
             }
@@ -122,6 +130,7 @@ extension Benchmark.Result {
             ("ratio_to_probe", ratioToProbe.map(JSON.number) ?? .null),
             ("operations_per_second", .number(operationsPerSecond)),
         ]
+        members.append(("major_page_faults", majorPageFaults.map(JSON.number) ?? .null))
         if let timeToFirstToken { members.append(("time_to_first_token_seconds", timeToFirstToken.json)) }
         return .object(JSONObject(members))
     }

@@ -3,7 +3,7 @@ import Lathe
 import LatheFormat
 import LatheWorkbench
 
-struct Evaluate: AsyncParsableCommand {
+struct Evaluate: AsyncParsableCommand, FencedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measure how well a model predicts a text, and what its compression cost.",
         discussion: """
@@ -12,6 +12,7 @@ struct Evaluate: AsyncParsableCommand {
             """)
 
     @OptionGroup var model: ModelArguments
+    @OptionGroup(title: "Memory") var memory: FenceArguments
     @Option(help: ArgumentHelp("The file with the text.", valueName: "file"), completion: .file())
     var text: String
     @Option(
@@ -28,13 +29,27 @@ struct Evaluate: AsyncParsableCommand {
     @Flag(help: "Print one JSON object.")
     var json = false
 
-    func validate() throws { try model.requireOneThreadCount() }
+    var filesRead: [String] { [model.model, text] + (reference.map { [$0] } ?? []) }
+    var filesMapped: [String] { [model.model] }
+
+    func validate() throws {
+        try model.requireOneThreadCount()
+        if memory.memoryBudget != nil && reference != nil {
+            throw ValidationError(
+                "--memory-budget plans the model, not the float32 pass of --reference; leave one of them away.")
+        }
+    }
 
     func run() async throws {
+        PhaseMarks.mark("load")
         let start = ContinuousClock.now
-        let model = try model.loadModel()
+        let outline = try model.outline()
         let windows = try EvaluationWindows(
-            length: window, stride: stride, contextLength: model.configuration.contextLength)
+            length: window, stride: stride, contextLength: model.context ?? outline.configuration.contextLength)
+        let evaluation = Evaluation(
+            windows: windows, options: model.engineOptions(budget: memory.memoryBudget))
+        let options = try evaluation.engineOptions(for: outline)
+        let (model, _) = try model.load(budget: memory.memoryBudget) { $0 = options }
         guard let tokenizer = model.tokenizer else {
             throw LatheError(
                 .missing,
@@ -46,7 +61,7 @@ struct Evaluate: AsyncParsableCommand {
             try EvaluationReference(checkpoint: path, threads: self.model.threads?.first)
         }
         let progress = TimedProgress("evaluating")
-        let evaluation = Evaluation(windows: windows, options: self.model.engineOptions())
+        PhaseMarks.mark("evaluate")
         let result = try await evaluation.measure(model, on: text, against: reference, progress: progress.show)
         if json {
             printJSON(result, text)

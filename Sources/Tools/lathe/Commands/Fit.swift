@@ -99,24 +99,6 @@ struct FitCommand: AsyncParsableCommand {
     }
 }
 
-/// `700MB`, `1.5 GiB`, `4096`.
-struct ByteCount: ExpressibleByArgument {
-    let bytes: Int
-
-    init?(argument: String) {
-        let units = [
-            ("", 1.0), ("B", 1), ("KB", 1e3), ("MB", 1e6), ("GB", 1e9), ("KIB", 1024), ("MIB", 1_048_576),
-            ("GIB", 1_073_741_824),
-        ]
-        let text = argument.filter { $0 != " " }.uppercased()
-        let digits = text.prefix { $0.isNumber || $0 == "." }
-        guard let value = Double(digits), let unit = units.first(where: { $0.0 == text.dropFirst(digits.count) }),
-            value * unit.1 >= 1, value * unit.1 < 1e18
-        else { return nil }
-        bytes = Int(value * unit.1)
-    }
-}
-
 /// `1%` or `0.01`.
 struct Fraction: ExpressibleByArgument {
     let value: Double

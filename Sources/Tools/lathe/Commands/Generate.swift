@@ -3,7 +3,7 @@ import Lathe
 import LatheFormat
 import LatheWorkbench
 
-struct Generate: AsyncParsableCommand {
+struct Generate: AsyncParsableCommand, FencedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Continue a text.",
         discussion: """
@@ -12,6 +12,7 @@ struct Generate: AsyncParsableCommand {
             """)
 
     @OptionGroup var model: ModelArguments
+    @OptionGroup(title: "Memory") var memory: FenceArguments
     @Argument(help: "The text to continue; read from stdin if absent. Empty: the model begins by itself.")
     var prompt: String?
     @Option(help: ArgumentHelp("The prompt as token ids instead of text.", valueName: "1,2,3"))
@@ -38,28 +39,36 @@ struct Generate: AsyncParsableCommand {
     @Flag(help: "Print one JSON object instead of the text.")
     var json = false
 
+    var filesRead: [String] { [model.model] }
+    var filesMapped: [String] { [model.model] }
+
     func validate() throws { try model.requireOneThreadCount() }
 
     func run() async throws {
-        let model = try model.loadModel()
+        PhaseMarks.mark("load")
+        let (model, plan) = try model.load(budget: memory.memoryBudget)
         var tokens = try promptTokens(model)
         // What the session would feed for it, so that it is counted and printed.
         if tokens.isEmpty, let first = model.configuration.beginningOfTextID { tokens = [Int32(first)] }
         var options = options
         // Drawn here, so that it can be printed and the run repeated; small enough for every reader of JSON.
         options.seed = seed ?? UInt64.random(in: 0..<1 << 53)
-        let engine = try self.model.makeEngine(model)
+        let engine = try Engine(model: model, plan: plan)
         options.maximumTokens = maximumTokens ?? max(1, min(64, engine.contextLength - tokens.count))
         let session = try engine.makeSession()
 
         let clock = ContinuousClock()
+        PhaseMarks.mark("prefill")
         let start = clock.now
         var firstTokenAt = start
         var ids: [Int32] = []
         var text = ""
         var reason = FinishReason.length
         for try await token in try session.generate(tokens, options: options) {
-            if ids.isEmpty { firstTokenAt = clock.now }
+            if ids.isEmpty {
+                firstTokenAt = clock.now
+                PhaseMarks.mark("decode")
+            }
             ids.append(token.id)
             text += token.text
             reason = token.finishReason ?? reason
@@ -68,6 +77,8 @@ struct Generate: AsyncParsableCommand {
             }
         }
         let end = clock.now
+        await MemoryReporting.tell(engine)
+        PhaseMarks.mark("idle")
         let timing = Timing(
             promptTokens: tokens.count, newTokens: ids.count, firstToken: (firstTokenAt - start).seconds,
             rest: (end - firstTokenAt).seconds)

@@ -4,7 +4,7 @@ public import LatheCompiler
 import LatheFormat
 import LatheWorkbench
 
-struct Prune: AsyncParsableCommand {
+struct Prune: AsyncParsableCommand, FencedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make weights of a checkpoint zero, and write an ordinary checkpoint again.",
         discussion: """
@@ -53,13 +53,11 @@ struct Prune: AsyncParsableCommand {
         help: ArgumentHelp(
             "Threads that compute for wanda. (default: what affinity, CPU quota and cores allow)", valueName: "n"))
     var threads: Int?
-    @Option(
-        help: ArgumentHelp(
-            "Memory that the whole process may take, as 700MB; more is refused before it starts. (default: none, about 256 MB "
-                + "are taken)", valueName: "size"))
-    var memoryBudget: ByteCount?
+    @OptionGroup(title: "Memory") var memory: FenceArguments
     @Flag(help: "Print one JSON object instead of the table.")
     var json = false
+
+    var filesRead: [String] { [checkpoint] }
 
     func validate() throws {
         if criterion == .wanda && calibration == nil {
@@ -74,13 +72,14 @@ struct Prune: AsyncParsableCommand {
     }
 
     func run() async throws {
+        PhaseMarks.mark("read")
         let clock = ContinuousClock()
         let start = clock.now
         let options = PruningOptions(
             sparsity: sparsity, scope: scope, criterion: criterion, pattern: try .init(named: pattern),
             excluded: exclude, includesEmbeddings: includeEmbeddings, balancesPairs: balancePairs)
         var pruner = Pruner(options)
-        pruner.memoryBudget = memoryBudget?.bytes
+        pruner.memoryBudget = memory.memoryBudget?.bytes
         // Before a text is read and a model run for nothing.
         try pruner.check(checkpoint: checkpoint, output: output)
         let windows = try calibration.map { text throws(LatheError) in
@@ -89,7 +88,7 @@ struct Prune: AsyncParsableCommand {
         }
         let report = try pruner.prune(
             checkpoint: checkpoint, output: output, calibration: windows ?? [],
-            threads: try ThreadCount(requested: threads).count, progress: ProgressBar.show)
+            threads: try ThreadCount(requested: threads).count, progress: ConversionPhases().show)
         let seconds = (clock.now - start).seconds
         for warning in report.warnings { StandardError.warn(warning) }
         if json { printJSON(report, seconds) } else { printTable(report, seconds) }

@@ -3,7 +3,7 @@ import LatheCompiler
 import LatheFormat
 import LatheWorkbench
 
-struct Quantize: AsyncParsableCommand {
+struct Quantize: AsyncParsableCommand, FencedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Convert a checkpoint folder into one .lathe file.",
         discussion: "Reads config.json, model.safetensors (or its shards) and the tokenizer. No Python is involved.")
@@ -15,23 +15,23 @@ struct Quantize: AsyncParsableCommand {
         completion: .file(extensions: ["lathe"]))
     var output: String
     @OptionGroup(title: "Recipe") var recipe: RecipeArguments
+    @OptionGroup(title: "Memory") var memory: FenceArguments
     @Option(
         help: ArgumentHelp("Threads that encode. (default: what affinity, CPU quota and cores allow)", valueName: "n"))
     var threads: Int?
-    @Option(
-        help: ArgumentHelp(
-            "Memory that the whole process may take, as 700MB; more is refused before it starts. (default: none, about 256 MB "
-                + "are taken)", valueName: "size"))
-    var memoryBudget: ByteCount?
     @Flag(help: "Print one JSON object instead of the table.")
     var json = false
 
+    var filesRead: [String] { [checkpoint] }
+
     func run() async throws {
+        PhaseMarks.mark("read")
         let clock = ContinuousClock()
         let start = clock.now
         var compiler = try recipe.makeCompiler(checkpoint: checkpoint, threads: threads)
-        compiler.memoryBudget = memoryBudget?.bytes
-        let report = try compiler.compile(checkpoint: checkpoint, output: output, progress: ProgressBar.show)
+        compiler.memoryBudget = memory.memoryBudget?.bytes
+        let report = try compiler.compile(checkpoint: checkpoint, output: output, progress: ConversionPhases().show)
+        MemoryReporting.tell(report.memory)
         let seconds = (clock.now - start).seconds
         for warning in report.warnings { StandardError.warn(warning) }
         if json { printJSON(report, seconds) } else { printTable(report, seconds) }

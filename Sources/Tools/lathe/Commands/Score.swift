@@ -3,11 +3,12 @@ import Lathe
 import LatheFormat
 import LatheWorkbench
 
-struct Score: AsyncParsableCommand {
+struct Score: AsyncParsableCommand, FencedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print how likely each token of a text is, given those before it.")
 
     @OptionGroup var model: ModelArguments
+    @OptionGroup(title: "Memory") var memory: FenceArguments
     @OptionGroup var input: InputArguments
     @Option(
         help: ArgumentHelp("Also write all logits, one F32 tensor [tokens, vocabulary].", valueName: "out.safetensors"),
@@ -16,16 +17,20 @@ struct Score: AsyncParsableCommand {
     @Flag(help: "Print one JSON object instead of a table.")
     var json = false
 
+    var filesRead: [String] { [model.model] }
+    var filesMapped: [String] { [model.model] }
+
     func validate() throws { try model.requireOneThreadCount() }
 
     func run() async throws {
-        let model = try model.loadModel()
+        PhaseMarks.mark("load")
+        let (model, plan) = try model.load(budget: memory.memoryBudget)
         let tokens = try input.tokens(model, path: self.model.model)
-        let engine = try self.model.makeEngine(model)
+        let engine = try Engine(model: model, plan: plan)
         guard tokens.count <= engine.contextLength else {
             throw LatheError(
                 .invalidRequest,
-                "The text has \(tokens.count) tokens; the model's context holds \(engine.contextLength).")
+                "The text has \(tokens.count) tokens; the context holds \(engine.contextLength).")
         }
         let session = try engine.makeSession()
         let scores: [TokenScore]
@@ -39,6 +44,7 @@ struct Score: AsyncParsableCommand {
         } else {
             scores = try await session.score(tokens)
         }
+        await MemoryReporting.tell(engine)
         if let index = scores.firstIndex(where: { $0.logProbability?.isFinite == false }) {
             throw LatheError(.notFinite, "The log-probability of token \(index) is not finite.")
         }

@@ -12,8 +12,9 @@ struct ModelArguments: ParsableArguments {
         completion: .file())
     var model: String = bundledModel
 
-    @Option(help: ArgumentHelp("How the weights of a checkpoint folder are stored.", valueName: "format"))
-    var weights: WeightFormats = .int8
+    @Option(
+        help: ArgumentHelp("How the weights of a checkpoint folder are stored. (default: int8)", valueName: "format"))
+    var weights: WeightFormats?
 
     @Option(help: ArgumentHelp("Compute threads. (default: what affinity, CPU quota and cores allow)", valueName: "n"))
     var threads: ThreadCounts?
@@ -28,34 +29,62 @@ struct ModelArguments: ParsableArguments {
             "The most prompt tokens that go through the model in one pass; no result depends on it.", valueName: "n"))
     var prefillChunk: Int = 256
 
+    @Option(
+        help: ArgumentHelp("Tokens that a session may hold. (default: the model's context length)", valueName: "n"))
+    var context: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "map: use the file where the system maps it; populate: the same, fetched at once; copy: read it into memory.",
+            valueName: "how"))
+    var weightsIn: WeightPlacement = .map
+
     @Flag(help: "Skip the checksums of a .lathe file while loading.")
     var noVerify = false
 
-    func loadModel(showProgress: Bool = true) throws(LatheError) -> Model {
+    /// What the model is, without loading it.
+    func outline() throws(LatheError) -> ModelOutline {
         try requireBundledModel(model)
+        return try ModelLoading.outline(path: model, weights: weights)
+    }
+
+    /// The model and its plan: a plan that does not fit is refused before a weight is touched.
+    ///
+    /// - Parameters:
+    ///   - budget: what the whole process may take; nil: the limit under which it lives, where it has one.
+    ///   - adjust: options that the command sets.
+    func load(
+        budget: ByteCount?, showProgress: Bool = true, _ adjust: (inout EngineOptions) -> Void = { _ in }
+    ) throws(LatheError) -> (model: Model, plan: MemoryPlan) {
+        var options = engineOptions(budget: budget)
+        adjust(&options)
+        let plan = try MemoryPlan(outline: try outline(), options: options)
+        try plan.requireFit()
+        PhaseMarks.plan(plan.json)
         Interruption.willMap(model)
-        return try ModelLoading.load(
-            path: model, weights: weights, threads: threads?.first, verify: !noVerify, warn: StandardError.warn
+        let model = try ModelLoading.load(
+            path: model, weights: weights ?? .int8, threads: threads?.first, verify: !noVerify, placement: weightsIn,
+            warn: StandardError.warn
         ) { progress in
             if showProgress { ProgressBar.show(progress) }
         }
+        return (model, try MemoryPlan(model: model, options: options))
     }
 
-    func engineOptions() -> EngineOptions {
+    func engineOptions(budget: ByteCount?) -> EngineOptions {
         var options = EngineOptions()
         options.threads = threads?.first
+        options.contextLength = context
         options.keyValueType = kv
         options.prefillChunk = prefillChunk
+        options.memoryBudget = budget?.bytes
+        options.weightPlacement = weightsIn
         return options
     }
 
     /// For the commands that run with one thread count; `bench` goes through several.
     func requireOneThreadCount() throws {
         if let threads, threads.counts.count > 1 { throw ValidationError("--threads takes one number here.") }
-    }
-
-    func makeEngine(_ model: Model) throws(LatheError) -> Engine {
-        try Engine(model: model, options: engineOptions())
     }
 }
 
@@ -78,6 +107,7 @@ extension WeightFormats: ExpressibleByArgument {
 }
 
 extension KeyValueType: ExpressibleByArgument {}
+extension WeightPlacement: ExpressibleByArgument {}
 
 /// Text or token ids for a model to read: an argument, a file, or a list of ids.
 struct InputArguments: ParsableArguments {

@@ -145,7 +145,7 @@ enum ChildProcess {
         return try run("\(folder)/\(name)", name: name, arguments)
     }
 
-    private static func executablePath() -> String {
+    fileprivate static func executablePath() -> String {
         #if canImport(Glibc)
             if let path = unsafe realpath("/proc/self/exe", nil) {
                 defer { unsafe free(path) }
@@ -187,7 +187,7 @@ enum ChildProcess {
         throw LatheError(code == 2 ? .budget : .io, reason ?? "\(name) ended with \(code).")
     }
 
-    private static func makePipe() throws(LatheError) -> (read: Int32, write: Int32) {
+    fileprivate static func makePipe() throws(LatheError) -> (read: Int32, write: Int32) {
         var ends: [Int32] = [0, 0]
         guard unsafe pipe(&ends) == 0 else {
             throw LatheError(.io, "No pipe to another process could be made: \(systemMessage(errno)).")
@@ -213,5 +213,227 @@ enum ChildProcess {
         var words = unsafe ([program] + arguments).map { unsafe strdup($0) } + [nil]
         defer { for index in unsafe words.indices { unsafe free(words[index]) } }
         return unsafe posix_spawn(&process, program, &actions, nil, &words, environ)
+    }
+}
+
+// MARK: - Watched processes
+
+/// What this process was told by the one that started it; taken out of the environment, so that none of its own
+/// children believes it is meant.
+struct Commission {
+    /// Where memory is to be kept low: `group`, `data:BYTES`; nil outside of a fence.
+    let fence: String?
+    /// The pipe on which to tell of phases.
+    let phases: Int32?
+
+    /// Read once, by the main thread, before anything else runs.
+    static let current = Commission()
+
+    private init() {
+        let parent = Self.take(SupervisedProcess.parentVariable).flatMap { Int32($0) }
+        if let parent { SupervisedProcess.endWithParent(parent) }
+        fence = parent == nil ? nil : Self.take(Fence.variable)
+        // A keeper leaves the pipe to the process that it keeps.
+        let descriptor = unsafe getenv(PhasePipe.variable).flatMap { unsafe Int32(String(cString: $0)) }
+        phases = descriptor.flatMap { fcntl($0, F_GETFD) >= 0 ? $0 : nil }
+    }
+
+    private static func take(_ name: String) -> String? {
+        guard let value = unsafe getenv(name) else { return nil }
+        defer { unsafe _ = unsetenv(name) }
+        return unsafe String(cString: value)
+    }
+
+    /// Makes the pipe this process's own.
+    func takePhases() -> Int32? {
+        unsafe _ = unsetenv(PhasePipe.variable)
+        if let phases { _ = fcntl(phases, F_SETFD, FD_CLOEXEC) }
+        return phases
+    }
+}
+
+/// This program again, as a child that does the work while this process watches from its main thread.
+final class SupervisedProcess {
+    struct Ending {
+        /// nil where a signal ended it.
+        let code: Int32?
+        let signal: Int32?
+        let peakResidentBytes: Int
+    }
+
+    static let parentVariable = "LATHE_PARENT"
+    static var ownID: Int { Int(getpid()) }
+
+    let id: Int
+    private var ending: Ending?
+
+    /// - Parameters:
+    ///   - outputToErrors: gives the child standard error in place of standard output.
+    ///   - descriptor: one that it inherits, by the same number.
+    init(
+        _ arguments: [String], environment: [(String, String)], outputToErrors: Bool = false,
+        passing descriptor: Int32? = nil
+    ) throws(LatheError) {
+        for (name, value) in environment + [(Self.parentVariable, "\(getpid())")] {
+            unsafe _ = setenv(name, value, 1)
+        }
+        // Waited for, instead of handled.
+        var signals = Self.watchedSignals
+        unsafe _ = pthread_sigmask(SIG_BLOCK, &signals, nil)
+        var process = pid_t()
+        let failure = Self.spawn(&process, arguments, outputToErrors, descriptor)
+        for (name, _) in environment { unsafe _ = unsetenv(name) }
+        guard failure == 0 else {
+            throw LatheError(.io, "lathe could not be started again: \(systemMessage(failure)).")
+        }
+        id = Int(process)
+    }
+
+    private static var watchedSignals: sigset_t {
+        var signals = sigset_t()
+        unsafe _ = sigemptyset(&signals)
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGCHLD] { unsafe _ = sigaddset(&signals, signal) }
+        return signals
+    }
+
+    private static func spawn(
+        _ process: inout pid_t, _ arguments: [String], _ outputToErrors: Bool, _ descriptor: Int32?
+    ) -> Int32 {
+        #if canImport(Glibc)
+            var actions = unsafe posix_spawn_file_actions_t()
+            var attributes = posix_spawnattr_t()
+        #else
+            var actions: posix_spawn_file_actions_t?
+            var attributes: posix_spawnattr_t?
+        #endif
+        unsafe posix_spawn_file_actions_init(&actions)
+        defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }
+        if outputToErrors { unsafe posix_spawn_file_actions_adddup2(&actions, 2, 1) }
+        // Onto itself: it then stays open in the child.
+        if let descriptor { unsafe posix_spawn_file_actions_adddup2(&actions, descriptor, descriptor) }
+        unsafe posix_spawnattr_init(&attributes)
+        defer { unsafe _ = posix_spawnattr_destroy(&attributes) }
+        var noSignals = sigset_t()
+        unsafe _ = sigemptyset(&noSignals)
+        unsafe posix_spawnattr_setsigmask(&attributes, &noSignals)
+        unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+        let program = ChildProcess.executablePath()
+        var words = unsafe ([program] + arguments).map { unsafe strdup($0) } + [nil]
+        defer { for index in unsafe words.indices { unsafe free(words[index]) } }
+        return unsafe posix_spawn(&process, program, &actions, &attributes, &words, environ)
+    }
+
+    /// Waits for the child's end, passing on what this process is asked to do meanwhile.
+    func waitUntilEnd() -> Ending {
+        while true {
+            if let ending = ending(waitingMilliseconds: 500) { return ending }
+        }
+    }
+
+    /// How the child ended; nil while it runs.
+    func ending(waitingMilliseconds milliseconds: Int) -> Ending? {
+        #if os(Linux)
+            if let ending = reap() { return ending }
+            var signals = Self.watchedSignals
+            var limit = timespec(tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000)
+            let signal = unsafe sigtimedwait(&signals, nil, &limit)
+            if [SIGINT, SIGTERM, SIGHUP].contains(signal) { kill(pid_t(id), signal) }
+        #endif
+        return reap()
+    }
+
+    private func reap() -> Ending? {
+        if let ending { return ending }
+        var status: Int32 = 0
+        var usage = rusage()
+        guard unsafe wait4(pid_t(id), &status, WNOHANG, &usage) == pid_t(id) else { return nil }
+        let signal = status & 0x7F
+        ending = Ending(
+            code: signal == 0 ? status >> 8 & 0xFF : nil, signal: signal == 0 ? nil : signal,
+            peakResidentBytes: usage.ru_maxrss * 1024)
+        return ending
+    }
+
+    // MARK: Other processes
+
+    static func isAlive(_ process: Int) -> Bool { kill(pid_t(process), 0) == 0 || errno == EPERM }
+    static func kill(_ process: Int) { _ = kill(pid_t(process), SIGKILL) }
+    private static func kill(_ process: pid_t, _ signal: Int32) -> Int32 {
+        #if canImport(Glibc)
+            Glibc.kill(process, signal)
+        #else
+            Darwin.kill(process, signal)
+        #endif
+    }
+    private func kill(_ process: pid_t, _ signal: Int32) { _ = Self.kill(process, signal) }
+
+    static func sleep(milliseconds: Int) { usleep(UInt32(milliseconds) * 1000) }
+
+    /// Ends this process as its child has ended.
+    static func exit(as ending: Ending) -> Never {
+        guard let number = ending.signal else { Interruption.exitProcess(ending.code ?? 1) }
+        var signals = watchedSignals
+        unsafe _ = pthread_sigmask(SIG_UNBLOCK, &signals, nil)
+        signal(number, SIG_DFL)
+        _ = kill(getpid(), number)
+        // Where that signal ends nothing: as a shell says it.
+        Interruption.exitProcess(128 + number)
+    }
+
+    // MARK: Of the child itself
+
+    /// Nobody watches a process whose parent has died, so it dies too.
+    fileprivate static func endWithParent(_ parent: Int32) {
+        #if os(Linux)
+            // Looked up by name, because Swift imports no function of variable arguments; these are all integers.
+            typealias Control = @convention(c) (Int32, UInt, UInt, UInt, UInt) -> Int32
+            guard let symbol = unsafe dlsym(nil, "prctl") else { return }
+            let setParentDeathSignal: Int32 = 1
+            _ = unsafe unsafeBitCast(symbol, to: Control.self)(setParentDeathSignal, UInt(SIGKILL), 0, 0, 0)
+            if getppid() != parent { _exit(1) }
+        #endif
+    }
+
+    /// From now on no private memory beyond `bytes` is given to this process: allocations fail.
+    static func limitData(to bytes: Int) throws(LatheError) {
+        var limit = rlimit(rlim_cur: rlim_t(bytes), rlim_max: rlim_t(bytes))
+        #if canImport(Glibc)
+            let failed = unsafe setrlimit(__rlimit_resource_t(RLIMIT_DATA.rawValue), &limit) != 0
+        #else
+            let failed = unsafe setrlimit(RLIMIT_DATA, &limit) != 0
+        #endif
+        if failed { throw LatheError(.io, "RLIMIT_DATA cannot be set to \(bytes): \(systemMessage(errno)).") }
+    }
+}
+
+/// The pipe on which a profiled process tells of its phases, a line each.
+final class PhasePipe {
+    static let variable = "LATHE_PHASES"
+
+    let writeEnd: Int32
+    private let readEnd: Int32
+    private var rest: [UInt8] = []
+
+    init() throws(LatheError) {
+        (readEnd, writeEnd) = try ChildProcess.makePipe()
+        _ = fcntl(readEnd, F_SETFL, O_NONBLOCK)
+    }
+
+    /// The lines that have come, after waiting at most `milliseconds` for one.
+    func lines(waitingMilliseconds milliseconds: Int) -> [String] {
+        var entry = pollfd(fd: readEnd, events: Int16(POLLIN), revents: 0)
+        guard unsafe poll(&entry, 1, Int32(milliseconds)) > 0 else { return [] }
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        let count = unsafe buffer.withUnsafeMutableBytes { unsafe read(readEnd, $0.baseAddress, $0.count) }
+        rest += buffer[..<max(0, count)]
+        let lines = rest.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        rest = Array(lines.last ?? [])
+        return lines.dropLast().map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Tells on the other end; if nobody listens, nothing happens.
+    static func tell(_ line: String, on descriptor: Int32) {
+        var text = line + "\n"
+        text.withUTF8 { unsafe _ = write(descriptor, $0.baseAddress, $0.count) }
     }
 }
