@@ -59,7 +59,8 @@ let package = Package(
             name: "CKernelsTests", dependencies: ["CKernels", "AMXEmulation", "TestSupport"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
-            name: "LatheFormatTests", dependencies: ["LatheFormat", "TestSupport"], swiftSettings: [.swiftLanguageMode(.v6)]),
+            name: "LatheFormatTests", dependencies: ["LatheFormat", "TestSupport"],
+            swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
             name: "LatheCompilerTests", dependencies: ["LatheCompiler", "Lathe", "LatheFormat"],
             swiftSettings: [.swiftLanguageMode(.v6)]),

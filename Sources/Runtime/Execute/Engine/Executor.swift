@@ -311,7 +311,8 @@ struct BoundParameter {
 
     /// The panels of `weights` in a dense format.
     private static func expanded(
-        _ weights: UnsafePointer<lathe_weights>, _ parameter: Parameter, to resident: ResidentFormat, _ features: UInt32,
+        _ weights: UnsafePointer<lathe_weights>, _ parameter: Parameter, to resident: ResidentFormat,
+        _ features: UInt32,
         _ ledger: MemoryLedger
     ) throws(LatheError) -> ByteView {
         let panels = (parameter.columns + 15) / 16

@@ -18,7 +18,9 @@ extension MemoryPlan {
     public func suggestions() -> [Suggestion] {
         guard !fits, let budget else { return [] }
         let changes = self.changes(budget: budget)
-        let single = changes.compactMap { try? Change.apply([$0], to: self) }.filter { $0.plan.totalByteCount <= budget }
+        let single = changes.compactMap { try? Change.apply([$0], to: self) }.filter {
+            $0.plan.totalByteCount <= budget
+        }
         if !single.isEmpty { return single.map(\.suggestion) }
         // Together: each change in turn, those that are sized by the budget last.
         var together: [Change] = []
@@ -34,7 +36,9 @@ extension MemoryPlan {
     /// The most sessions that the budget holds with all else as it is; nil without a budget. 0: not even one.
     public var maximumSessions: Int? {
         guard let budget else { return nil }
-        return Change.largest(1...Change.sessionLimit) { plan(sessions: $0).map { $0.totalByteCount <= budget } ?? false }
+        return Change.largest(1...Change.sessionLimit) {
+            plan(sessions: $0).map { $0.totalByteCount <= budget } ?? false
+        }
             ?? 0
     }
 
@@ -54,7 +58,8 @@ extension MemoryPlan {
         if layout.prefillChunk > 64 { changes.append(.prefillChunk(64)) }
         if layout.sessions > 1, let fitting = maximumSessions, fitting >= 1 { changes.append(.sessions(fitting)) }
         if let context = largestContext(budget: budget) { changes.append(.context(context)) }
-        for format in HypotheticalWeights.allCases where format.outline(outline).weightByteCount < outline.weightByteCount {
+        for format in HypotheticalWeights.allCases
+        where format.outline(outline).weightByteCount < outline.weightByteCount {
             changes.append(.weights(format))
         }
         return changes
@@ -92,7 +97,11 @@ extension MemoryPlan {
 
 /// A change of one option.
 private enum Change {
-    case keyValueType(KeyValueType), prefillChunk(Int), sessions(Int), context(Int), weights(HypotheticalWeights)
+    case keyValueType(KeyValueType)
+    case prefillChunk(Int)
+    case sessions(Int)
+    case context(Int)
+    case weights(HypotheticalWeights)
 
     static let sessionLimit = 1 << 16
 

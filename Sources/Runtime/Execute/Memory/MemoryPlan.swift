@@ -50,7 +50,8 @@ public struct MemoryPlan: Sendable {
         guard layout.keyValueByteCount != nil else {
             throw LatheError(
                 .budget,
-                "\(layout.sessions) sessions of \(layout.contextLength) tokens take more bytes than there are numbers for.")
+                "\(layout.sessions) sessions of \(layout.contextLength) tokens take more bytes than there are numbers for."
+            )
         }
     }
 
@@ -99,7 +100,9 @@ public struct MemoryPlan: Sendable {
             "The plan takes \(totalByteCount) bytes, \(totalByteCount - budget) more than the budget of \(budget) "
             + "(\(budgetSource ?? "requested"))"
         let changes = suggestions().prefix(2).map(\.description)
-        message += changes.isEmpty ? "; no change of options makes it fit." : ": \(changes.joined(separator: "; or ")) would fit."
+        message +=
+            changes.isEmpty
+            ? "; no change of options makes it fit." : ": \(changes.joined(separator: "; or ")) would fit."
         throw LatheError(.budget, message)
     }
 }

@@ -82,7 +82,8 @@ struct PlanCommand: AsyncParsableCommand {
             let left = budget - total
             table.add([
                 left < 0 ? "missing" : "headroom", "\(abs(left))", Bytes.text(abs(left)),
-                left < 0 ? "" : plan.maximumSessions.map { "at most \($0) session\($0 == 1 ? "" : "s") like this" } ?? "",
+                left < 0
+                    ? "" : plan.maximumSessions.map { "at most \($0) session\($0 == 1 ? "" : "s") like this" } ?? "",
             ])
         }
         StandardOutput.write(table.text)
