@@ -38,7 +38,7 @@ import Testing
     @Test func suggestionsRunAsPrinted() async throws {
         let model = try await Fixtures.novelistFile.path
         var count = 0
-        for budget in ["26MB", "30MB", "35MB", "40MB", "60MB"] {
+        for budget in ["45MB", "50MB", "60MB", "70MB"] {
             let refused = try await CommandLineTool.run(
                 "plan", "--model", model, "--memory-budget", budget, "--sessions", "8", "--json")
             #expect(refused.status == 2)
