@@ -26,6 +26,12 @@ struct AllocationTests {
         #expect(stacks.isEmpty == (count.step.allSatisfy { $0 == 0 }), "\(stacks)")
     }
 
+    @Test func referencesAreCounted() async throws {
+        let (counts, _) = try await AllocationCount.run("check", "reference")
+        let count = try #require(counts.first)
+        #expect(count.references == 10 && count.step == [0, 0, 0, 0, 0])
+    }
+
     // MARK: The engine
 
     @Test(arguments: ["f32", "int8", "int4", "int8-sparse", "int4-sparse"], [1, 2])
@@ -43,11 +49,15 @@ struct AllocationTests {
         #expect(counts.count >= 10)
         let found = counts.filter { $0.step.contains { $0 > 0 } }
         #expect(found.isEmpty, "\(stacks)")
+        // Delivery is not counted as a step: streams allocate now and then.
+        #expect(counts.contains { $0.delivery.contains { $0 > 0 } })
         for count in counts {
             // Something was counted at all: a prompt's chunks and a text's tokens, and workers of the team beside.
             #expect(count.entries > (count.name.hasPrefix("scored") ? 3 : 40), "\(count)")
             #expect((count.joined > 0) == (threads > 1), "\(count)")
-            #expect(count.delivery.contains { $0 > 0 }, "\(count)")
+            // Retains and releases: the scheduler's few for each session, none for each operation or head.
+            let most = count.name.contains("8 sessions") ? 24 : 16
+            #expect(count.references <= most * count.entries, "\(count)")
         }
     }
 }
@@ -59,10 +69,14 @@ struct AllocationCount: CustomStringConvertible {
     let entries: Int
     /// Threads of the process that were counted beside the compute thread.
     let joined: Int
+    /// Retains and releases in steps.
+    let references: Int
     /// malloc and its like, realloc, free, mmap, munmap.
     let step, delivery: [Int]
 
-    var description: String { "\(name): \(step) in \(entries) entries, \(joined) joined; delivery \(delivery)" }
+    var description: String {
+        "\(name): \(step) in \(entries) entries, \(joined) joined, \(references) references; delivery \(delivery)"
+    }
 
     private init(_ line: String) throws {
         let object = try JSON.parse(Array(line.utf8), source: "AllocationProbe").object(at: "line")
@@ -72,6 +86,7 @@ struct AllocationCount: CustomStringConvertible {
         name = try object.string("name", in: "line")
         entries = try object.int("entries", in: "line")
         joined = try object.int("joined", in: "line")
+        references = try object.int("references", in: "line")
         step = try counts("step")
         delivery = try counts("delivery")
     }

@@ -69,6 +69,7 @@ struct AllocationProbe {
         }
         let line: JSON = [
             "name": .string(name), "entries": .number(counter.entries(.step)), "joined": .number(counter.joined),
+            "references": .number(counter.references(.step)),
             "step": counts(.step), "delivery": counts(.delivery),
         ]
         print(line.serialized())

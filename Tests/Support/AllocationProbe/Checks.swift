@@ -9,7 +9,7 @@ private func posixFree(_ memory: UnsafeMutableRawPointer?) { free(memory) }
 
 /// Functions whose allocations are known: what the counter finds in them says whether it counts at all.
 enum Check: String, CaseIterable {
-    case nothing, once, resize, free, map, worker, stranger, outside
+    case nothing, once, resize, free, map, worker, stranger, outside, reference
 
     func run(_ counter: Counter) {
         // A first thread takes what only first threads take.
@@ -33,11 +33,16 @@ enum Check: String, CaseIterable {
             counter.enter(Counter.Span.step.rawValue, false)
             Self.thread { Self.allocate() }
             counter.enter(0, false)
+        case .reference:
+            let object = Unmanaged.passRetained(Self.Object())
+            Self.measure(counter) { for _ in 0..<10 { Self.retain(object) } }
         case .outside:
             Self.measure(counter) {}
             Self.allocate()
         }
     }
+
+    private final class Object {}
 
     private static func measure(_ counter: Counter, _ body: () -> Void) {
         counter.enter(Counter.Span.step.rawValue, true)
@@ -52,6 +57,8 @@ enum Check: String, CaseIterable {
     @inline(never) private static func allocate() { memory = malloc(100) }
     @inline(never) private static func release() { posixFree(memory) }
     @inline(never) private static func sum(_ count: Int) { for i in 0..<count { total &+= i ^ total } }
+
+    @inline(never) private static func retain(_ object: Unmanaged<Object>) { _ = object.retain() }
 
     @inline(never) private static func thread(_ body: @convention(c) () -> Void) {
         var handle = pthread_t()

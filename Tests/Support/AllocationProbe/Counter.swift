@@ -18,6 +18,7 @@ struct Counter: Sendable {
     let enter: @convention(c) (Int32, Bool) -> Void
     let reset: @convention(c) () -> Void
     private let count: @convention(c) (Int32, Int32) -> UInt64
+    private let references: @convention(c) (Int32) -> UInt64
     private let entries: @convention(c) (Int32) -> UInt64
     private let threads: @convention(c) () -> UInt64
     private let print: @convention(c) (Int32, Int32) -> Void
@@ -29,17 +30,21 @@ struct Counter: Sendable {
         guard let enter = find("enter", as: (@convention(c) (Int32, Bool) -> Void).self),
             let reset = find("reset", as: (@convention(c) () -> Void).self),
             let count = find("count", as: (@convention(c) (Int32, Int32) -> UInt64).self),
+            let references = find("references", as: (@convention(c) (Int32) -> UInt64).self),
             let entries = find("entries", as: (@convention(c) (Int32) -> UInt64).self),
             let threads = find("joined", as: (@convention(c) () -> UInt64).self),
             let print = find("print", as: (@convention(c) (Int32, Int32) -> Void).self)
         else { return nil }
-        (self.enter, self.reset, self.count, self.entries, self.threads, self.print) =
-            (enter, reset, count, entries, threads, print)
+        (self.enter, self.reset, self.count, self.references, self.entries, self.threads, self.print) =
+            (enter, reset, count, references, entries, threads, print)
     }
 
     func counts(_ span: Span) -> [(kind: String, count: Int)] {
         Self.kinds.enumerated().map { ($0.element, Int(count(span.rawValue, Int32($0.offset)))) }
     }
+
+    /// Retains and releases.
+    func references(_ span: Span) -> Int { Int(references(span.rawValue)) }
 
     func entries(_ span: Span) -> Int { Int(entries(span.rawValue)) }
 

@@ -30,7 +30,7 @@ typedef struct {
 
 static team teams[TEAMS];
 static _Atomic int team_count;
-static _Atomic uint64_t counts[SPANS][KINDS], entries[SPANS], joined;
+static _Atomic uint64_t counts[SPANS][KINDS], references[SPANS], entries[SPANS], joined;
 
 // Kept when they happen, printed later: printing allocates.
 static struct stack {
@@ -57,6 +57,8 @@ NEXT(aligned_alloc, void *, size_t, size_t);
 NEXT(memalign, void *, size_t, size_t);
 NEXT(mmap, void *, void *, size_t, int, int, int, off_t);
 NEXT(munmap, int, void *, size_t);
+NEXT(swift_retain, void *, void *);
+NEXT(swift_release, void, void *);
 NEXT(pthread_create, int, pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
 // dlsym itself may ask for memory before there is a function to give it.
@@ -79,7 +81,7 @@ static void resolve(void) {
   resolving = true;
 #define FIND(name) *(void **)&next_##name = dlsym(RTLD_NEXT, #name)
   FIND(malloc), FIND(calloc), FIND(realloc), FIND(free), FIND(posix_memalign), FIND(aligned_alloc), FIND(memalign);
-  FIND(mmap), FIND(munmap), FIND(pthread_create);
+  FIND(mmap), FIND(munmap), FIND(pthread_create), FIND(swift_retain), FIND(swift_release);
   resolving = false;
 }
 
@@ -129,7 +131,7 @@ EXPORT void lathe_allocations_enter(int span, bool joins) {
 
 EXPORT void lathe_allocations_reset(void) {
   for (int span = 0; span < SPANS; span++) {
-    entries[span] = 0;
+    entries[span] = references[span] = 0;
     for (int kind = 0; kind < KINDS; kind++) counts[span][kind] = 0;
   }
   for (int i = 0; i < STACKS; i++) stacks[i].depth = 0;
@@ -138,6 +140,8 @@ EXPORT void lathe_allocations_reset(void) {
 
 // kind: 0 malloc, calloc and their like; 1 realloc; 2 free; 3 mmap; 4 munmap.
 EXPORT uint64_t lathe_allocations_count(int span, int kind) { return counts[span][kind]; }
+// Calls of swift_retain and swift_release from outside the language's own libraries.
+EXPORT uint64_t lathe_allocations_references(int span) { return references[span]; }
 // How often a span was entered.
 EXPORT uint64_t lathe_allocations_entries(int span) { return entries[span]; }
 // Threads that joined another, since the process's start.
@@ -228,6 +232,23 @@ EXPORT int munmap(void *address, size_t size) {
   if (next_munmap == NULL) resolve();
   count(UNMAPPED);
   return next_munmap(address, size);
+}
+
+static void count_reference(void) {
+  const int span = mine == NULL ? 0 : atomic_load_explicit(&mine->span, memory_order_relaxed);
+  if (span != 0) atomic_fetch_add_explicit(&references[span], 1, memory_order_relaxed);
+}
+
+EXPORT void *swift_retain(void *object) {
+  if (next_swift_retain == NULL) resolve();
+  count_reference();
+  return next_swift_retain(object);
+}
+
+EXPORT void swift_release(void *object) {
+  if (next_swift_release == NULL) resolve();
+  count_reference();
+  next_swift_release(object);
 }
 
 struct start {

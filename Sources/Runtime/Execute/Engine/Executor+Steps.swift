@@ -61,9 +61,9 @@ extension Executor {
 
     // MARK: On the calling thread
 
-    private func runEmbed(table: BoundParameter, positionTable: Int?, output: ExecutionPlan.Place) {
+    private func runEmbed(table: Weight, positionTable: Int?, output: ExecutionPlan.Place) {
         var embedding = unsafe lathe_embedding()
-        unsafe embedding.width = table.shape[1]
+        unsafe embedding.width = table.depth
         if let quantized = unsafe table.quantized {
             unsafe embedding.weights = quantized
         } else {
@@ -72,7 +72,7 @@ extension Executor {
         if let positionTable {
             let positionTable = unsafe weights[positionTable]
             unsafe embedding.position_table = positionTable.floats
-            unsafe embedding.position_stride_bytes = positionTable.shape[1].roundedUp(to: 16) * 4
+            unsafe embedding.position_stride_bytes = positionTable.depth.roundedUp(to: 16) * 4
         }
         unsafe embedding.ids = UnsafePointer(ids)
         unsafe embedding.positions = UnsafePointer(positions)
@@ -119,7 +119,7 @@ extension Executor {
                 ? quantize.pointee.to_storage.0! : quantize.pointee.to_storage.1!
             linearRows = rows
             unsafe enter(
-                .quantize(toStorage, input: input, strideBytes: inputStride, depth: weight.shape[1]),
+                .quantize(toStorage, input: input, strideBytes: inputStride, depth: weight.depth),
                 threads: rows >= Self.parallelRows ? threads : 1)
             let operation = unsafe lathe_linear_qd8(
                 rows: rows, activations: quantized, activation_stride_bytes: quantizedStride,
@@ -130,7 +130,7 @@ extension Executor {
         case .panels:
             let kernel = unsafe lathe_linear_f32_select(features)!
             let operation = unsafe lathe_linear_f32(
-                rows: rows, columns: weight.shape[0], depth: weight.shape[1], activations: input,
+                rows: rows, columns: weight.columns, depth: weight.depth, activations: input,
                 activation_stride_bytes: inputStride, weights: weight.floats, bias: bias, epilogue: epilogue,
                 residual: residual, residual_stride_bytes: residualStride, output: output,
                 output_stride_bytes: outputStride)
@@ -225,19 +225,22 @@ extension Executor {
         let heads = configuration.headCount
         let dimension = configuration.headDimension
         for task in share(segments.count * heads, thread, threads) {
-            let segment = segments[task / heads]
+            // Field by field: a copy of the segment would count another reference to its table, for each head.
+            let index = task / heads
             let head = task % heads
-            let first = segment.firstRow
+            let first = segments[index].firstRow
+            let firstPosition = segments[index].firstPosition
+            let count = segments[index].count
             var place = unsafe lathe_kv_head(
-                type: cache.layout.type.kernelType, head_dim: dimension, blocks: segment.table.pointer,
+                type: cache.layout.type.kernelType, head_dim: dimension, blocks: segments[index].table.pointer,
                 key_offset_bytes: cache.layout.keyOffset(layer: layer, head: head),
                 value_offset_bytes: cache.layout.valueOffset(layer: layer, head: head))
             unsafe vector.pointee.kv_store(
-                &place, segment.firstPosition, segment.count, address(key, row: first) + head * dimension,
+                &place, firstPosition, count, address(key, row: first) + head * dimension,
                 strideBytes(key), address(value, row: first) + head * dimension, strideBytes(value))
             unsafe withUnsafePointer(to: place) { place in
                 var attention = unsafe lathe_attention(
-                    head: place, first_position: segment.firstPosition, rows: segment.count,
+                    head: place, first_position: firstPosition, rows: count,
                     queries: address(query, row: first) + head * dimension, query_stride_bytes: strideBytes(query),
                     scale: scale, output: address(output, row: first) + head * dimension,
                     output_stride_bytes: strideBytes(output), scratch: attentionScratch[thread])

@@ -23,7 +23,9 @@ final class Executor: @unchecked Sendable {
     let maximumLogitRows: Int
     let plan: ExecutionPlan
     let cache: KeyValueCache
-    let weights: [BoundParameter]
+    /// What a step is given of `parameters`, in their order: plain values, which nobody counts references of.
+    let weights: UnsafeMutablePointer<Weight>
+    private let parameters: [BoundParameter]
     let threads: Int
     let features: UInt32
     let vector: UnsafePointer<lathe_vector_kernel>
@@ -84,16 +86,19 @@ final class Executor: @unchecked Sendable {
         features = layout.instructionSet.features
         cache = try KeyValueCache(layout: layout.keyValues, blockCount: layout.blockCount, ledger: ledger)
         let features = features
-        unsafe weights = try file.graph.parameters.map { (parameter) throws(LatheError) in
+        unsafe parameters = try file.graph.parameters.map { (parameter) throws(LatheError) in
             unsafe try BoundParameter(
                 parameter, in: file, features: features, source: layout.weights.source, ledger: ledger)
         }
-        residentWeightBytes = unsafe weights.reduce(0) { sum, weight in
-            unsafe weight.parts.reduce(sum) { $0 + $1.count }
+        residentWeightBytes = unsafe parameters.reduce(0) { sum, parameter in
+            unsafe parameter.parts.reduce(sum) { $0 + $1.count }
         }
+        let parameterList = AlignedBuffer(byteCount: unsafe MemoryLayout<Weight>.stride * parameters.count)
+        unsafe weights = parameterList.elements(of: Weight.self)
+        for index in unsafe parameters.indices { unsafe (weights + index).initialize(to: parameters[index].weight) }
         unsafe vector = lathe_vector_select(features)
 
-        var storage: [AlignedBuffer] = []
+        var storage = [parameterList]
         func allocate<T>(_ type: T.Type, _ byteCount: Int) throws(LatheError) -> UnsafeMutablePointer<T> {
             let buffer = try ledger.buffer(
                 byteCount, .activations, for: "the activations of \(arena.maximumRows) rows")
@@ -126,7 +131,7 @@ final class Executor: @unchecked Sendable {
         logitsStride = arena.logitsStride
         unsafe logits = try allocate(Float.self, .logits)
         unsafe probeSums = try allocate(UInt64.self, .probeSums)
-        unsafe probeRegions = Self.regions(readBy: plan, of: weights)
+        unsafe probeRegions = Self.regions(readBy: plan, of: parameters)
         stepWeightBytes = unsafe probeRegions.reduce(0) { $0 + $1.count }
         self.storage = storage
         samplingReservation = try ledger.reserve(
@@ -137,15 +142,17 @@ final class Executor: @unchecked Sendable {
 
     /// The formats in which quantized weights are kept in memory.
     var weightFormats: Set<UInt32> {
-        unsafe Set(weights.compactMap { unsafe $0.quantized.map { unsafe UInt32($0.pointee.format.rawValue) } })
+        unsafe Set(
+            parameters.compactMap { unsafe $0.weight.quantized.map { unsafe UInt32($0.pointee.format.rawValue) } })
     }
 
-    private static func regions(readBy plan: ExecutionPlan, of weights: [BoundParameter]) -> [UnsafeRawBufferPointer] {
+    private static func regions(readBy plan: ExecutionPlan, of parameters: [BoundParameter]) -> [UnsafeRawBufferPointer]
+    {
         var read: Set<Int> = [plan.head.weight]
         for case .linear(let linear) in plan.steps { read.insert(linear.weight) }
         var regions: [UnsafeRawBufferPointer] = unsafe []
         // By index: swift-format joins the two words of `for unsafe`.
-        let parts = unsafe read.sorted().flatMap { unsafe weights[$0].parts }
+        let parts = unsafe read.sorted().flatMap { unsafe parameters[$0].parts }
         for index in unsafe parts.indices {
             let part = unsafe parts[index]
             if let last = unsafe regions.last, unsafe last.baseAddress! + last.count == part.baseAddress! {
@@ -219,23 +226,33 @@ final class Executor: @unchecked Sendable {
     }
 }
 
-/// A parameter's tensors, found in the file and checked: what kernels are given.
+/// What kernels are given of a parameter; valid while its `BoundParameter` lives.
+@unsafe
+struct Weight {
+    enum Encoding { case rows, panels, quantized }
+    let encoding: Encoding
+    /// Outputs and inputs; 1 and the length of a vector.
+    let columns: Int
+    let depth: Int
+    let base: UnsafeRawPointer
+    /// What the kernels of the int8 linear layer are given; nil for float32.
+    let quantized: UnsafePointer<lathe_weights>?
+
+    var floats: UnsafePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
+}
+
+/// A parameter's tensors, found in the file and checked, and the memory that they lie in.
 @unsafe
 struct BoundParameter {
-    let shape: [Int]
-    let encoding: WeightEncoding
+    let weight: Weight
     /// Keep the bytes under the pointers alive.
     private let views: [ByteView]
     /// Of the file's bytes; buffers carry their own.
     private let reservation: MemoryReservation?
     private let description: AlignedBuffer
-    let base: UnsafeRawPointer
-    /// What the kernels of the int8 linear layer are given; nil for float32.
-    let quantized: UnsafePointer<lathe_weights>?
 
     /// The bytes of each part; they stay where they are while this parameter lives.
     var parts: [UnsafeRawBufferPointer] { unsafe views.map { view in unsafe view.withUnsafeBytes { unsafe $0 } } }
-    var floats: UnsafePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
 
     /// - Parameter features: of the instruction set; where that reads the weights' format slower than the larger one which
     ///   it encodes, the larger one is made here.
@@ -243,8 +260,6 @@ struct BoundParameter {
         _ parameter: Parameter, in file: ModelFile, features: UInt32, source: WeightResidence.Source,
         ledger: MemoryLedger
     ) throws(LatheError) {
-        unsafe shape = parameter.shape
-        unsafe encoding = parameter.encoding
         let description = AlignedBuffer(byteCount: unsafe MemoryLayout<lathe_weights>.stride)
         unsafe self.description = description
         let stored = try ledger.reserve(parameter.byteCount, .weights, for: quoted(parameter.name))
@@ -257,6 +272,7 @@ struct BoundParameter {
             copy.copy(view, at: 0)
             return copy.view
         }
+        var quantized: UnsafePointer<lathe_weights>?
         if let panels = parameter.encoding.quantized {
             let weights = unsafe description.elements(of: lathe_weights.self)
             if let resident {
@@ -272,12 +288,13 @@ struct BoundParameter {
             unsafe quantized = UnsafePointer(weights)
         } else {
             views = try views.map(kept)
-            unsafe quantized = nil
         }
         if source == .leavingMap { file.dropPages(upTo: parameter.parts.last!) }
         unsafe self.views = views
         unsafe reservation = source == .leavingMap ? nil : stored
-        unsafe base = Self.address(views[0])
+        unsafe weight = Weight(
+            encoding: parameter.encoding == .panels ? .panels : parameter.encoding == .rows ? .rows : .quantized,
+            columns: parameter.columns, depth: parameter.depth, base: Self.address(views[0]), quantized: quantized)
     }
 
     private static func address(_ view: ByteView) -> UnsafeRawPointer {
