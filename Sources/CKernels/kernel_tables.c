@@ -28,6 +28,8 @@ static const lathe_quantize_kernel quantize_kernels[] = {
 #if defined(__x86_64__)
     QUANTIZE(avx2, AVX2),
     QUANTIZE(avx512, AVX512),
+#elif defined(__aarch64__)
+    QUANTIZE(neon, LATHE_CPU_NEON),
 #endif
 };
 
@@ -148,6 +150,8 @@ static const lathe_linear_f32_kernel linear_f32_kernels[] = {
 #if defined(__x86_64__)
     {"avx2", AVX2, lathe_linear_f32_avx2},
     {"avx512", AVX512, lathe_linear_f32_avx512},
+#elif defined(__aarch64__)
+    {"neon", LATHE_CPU_NEON, lathe_linear_f32_neon},
 #endif
 };
 
@@ -182,6 +186,8 @@ static const lathe_vector_kernel vector_kernels[] = {
 #if defined(__x86_64__)
     VECTOR(avx2, AVX2),
     VECTOR(avx512, AVX512),
+#elif defined(__aarch64__)
+    VECTOR(neon, LATHE_CPU_NEON),
 #endif
 };
 
