@@ -1,5 +1,6 @@
 #include "support.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,7 +113,8 @@ void golden_load(const char *path) {
   // One case a line, as Tests/Support/TestSupport/GoldenDigests.swift writes them: ` "key": "digest",`.
   while (file && fgets(line, sizeof line, file)) {
     if (golden_count == sizeof golden / sizeof *golden) break;
-    if (sscanf(line, " \"%79[^\"]\": \"%lx\"", golden[golden_count].key, &golden[golden_count].digest) == 2) golden_count++;
+    uint64_t *digest = &golden[golden_count].digest;
+    if (sscanf(line, " \"%79[^\"]\": \"%" SCNx64 "\"", golden[golden_count].key, digest) == 2) golden_count++;
   }
   if (!file || golden_count == 0) {
     fprintf(stderr, "%s: no digests were read\n", path);
@@ -125,7 +127,8 @@ void golden_compare(const char *kernel, const char *key, uint64_t digest) {
   for (size_t i = 0; i < golden_count; i++) {
     if (strcmp(golden[i].key, key) != 0) continue;
     golden[i].met = true;
-    account("digests", kernel, golden[i].digest == digest, "%s: %016lx, committed %016lx", key, digest, golden[i].digest);
+    account("digests", kernel, golden[i].digest == digest, "%s: %016" PRIx64 ", committed %016" PRIx64, key, digest,
+            golden[i].digest);
     return;
   }
   account("digests", kernel, false, "%s: not among the committed digests", key);

@@ -15,7 +15,7 @@
 #include "linear_qd8_epilogue.h"
 
 enum {
-  MAXIMUM_ROWS = 3,
+  MAXIMUM_ROWS = 2,
   MAXIMUM_PANELS = 2,
   QUIET = 128,
   // Of a panel, 32 weights of each column: an int16 adds eight products, at most 8·128·8 = 8192 from zero. Every group is a
@@ -95,8 +95,8 @@ static void run_block(const lathe_qd8_block *block) {
   _Alignas(64) int32_t acc[MAXIMUM_ROWS * MAXIMUM_PANELS * LATHE_PANEL_COLUMNS];
   switch ((block->prefetches ? 0 : QUIET) + block->rows * 8 + block->panels) {
     SHAPE(1, 2)
-    SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1)
-    SHAPE_OF_MANY(2, 1) SHAPE_OF_MANY(3, 1)
+    SHAPE(1, 1) SHAPE(2, 1)
+    SHAPE_OF_MANY(1, 1) SHAPE_OF_MANY(2, 1)
     default: __builtin_trap();  // a shape that the function below does not ask for
   }
   lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
@@ -104,8 +104,9 @@ static void run_block(const lathe_qd8_block *block) {
 
 void lathe_linear_qd8_qc4w_neon(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
   const size_t panel_bytes = lathe_qc4w_panel_bytes(operation->weights->depth);
-  // At most 24 of the 32 registers are accumulators, eight to a row and panel.
-  const size_t tall = operation->rows == 1 ? 1 : 3, wide = operation->rows == 1 ? 2 : 1;
+  // 16 of the 32 registers are accumulators, eight to a row and panel; the others hold weights, activations of two depths
+  // and products.
+  const size_t tall = operation->rows == 1 ? 1 : 2, wide = operation->rows == 1 ? 2 : 1;
   lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, tall, wide, run_block);
 }
 
