@@ -40,8 +40,8 @@ static void quantize_digests(const lathe_quantize_kernel *kernel, size_t depth) 
         kernel->to_storage[storage](x, depth * 4, ROWS, depth, quantization, q, stride);
       }
       memcpy(all + scale_bytes + row_bytes, q, rows * stride);
-      const name key = name_of(halves ? "quantize halves %s, depth %zu%s" : "quantize %s, depth %zu%s", storages[storage],
-                               depth, "");
+      const name key = name_of(
+          halves ? "quantize halves %s, depth %zu%s" : "quantize %s, depth %zu%s", storages[storage], depth, "");
       golden_compare(kernel->name, key.text, xxh64(all, scale_bytes + row_bytes + rows * stride));
     }
   }
@@ -143,7 +143,8 @@ static void row_digests(const lathe_vector_kernel *kernel, size_t width) {
   const float *gamma = input_floats(width, 5, false), *beta = input_floats(width, 6, false);
   const size_t bytes = ROWS * width * 4;
   float *output = memory_take(bytes, 4);  // where less is written, what came before remains
-#define COMPARE(what) golden_compare(kernel->name, name_of("%s, width %zu%s", what, width, "").text, xxh64(output, bytes))
+#define COMPARE(what) \
+  golden_compare(kernel->name, name_of("%s, width %zu%s", what, width, "").text, xxh64(output, bytes))
   kernel->layer_norm(x, width * 4, ROWS, width, gamma, beta, 1e-5f, output, width * 4);
   COMPARE("layer_norm");
   for (int epilogue = 1; epilogue < 4; epilogue++) {
@@ -161,7 +162,8 @@ static void row_digests(const lathe_vector_kernel *kernel, size_t width) {
       kernel->name, name_of("greatest%s, width %zu%s", "", width, "").text, xxh64(&greatest, sizeof greatest));
   for (size_t i = 0; i < WEIGHT_CASES; i++) {
     embed(kernel, width, &weight_cases[i], output);
-    golden_compare(kernel->name, name_of("embed_%s, width %zu%s", weight_cases[i].name, width, "").text, xxh64(output, bytes));
+    const name key = name_of("embed_%s, width %zu%s", weight_cases[i].name, width, "");
+    golden_compare(kernel->name, key.text, xxh64(output, bytes));
   }
   embed(kernel, width, NULL, output);
   COMPARE("embed_f32");

@@ -1,4 +1,4 @@
-// The linear and quantize kernels against their scalar definitions on many shapes, every array before a guard page and a
+// The linear and quantize kernels against their scalar definitions on many shapes: every array before a guard page, a
 // sentinel between the rows of outputs.
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,7 +156,8 @@ static void qd8_shapes(const weight_case *format, size_t rows, size_t columns, s
 
 // MARK: - float32
 
-static const float *run_f32(const linear_case *c, const lathe_linear_f32_kernel *kernel, const float *x, const float *w) {
+static const float *run_f32(
+    const linear_case *c, const lathe_linear_f32_kernel *kernel, const float *x, const float *w) {
   float *output = fresh_output(c);
   const lathe_linear_f32 operation = {
       .rows = c->rows,

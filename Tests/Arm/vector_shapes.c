@@ -7,15 +7,17 @@
 
 static const lathe_vector_kernel *table(size_t *count) { return lathe_vector_kernels(count); }
 
-static void compare(const char *family, const lathe_vector_kernel *kernel, const void *x, const void *expected,
-                    size_t bytes, size_t a, size_t b) {
+static void compare(
+    const char *family, const lathe_vector_kernel *kernel, const void *x, const void *expected, size_t bytes, size_t a,
+    size_t b) {
   account(family, kernel->name, memcmp(x, expected, bytes) == 0, "at %zu, %zu", a, b);
 }
 
 // MARK: - Rows
 
 // Everything that takes a row, one result after the other.
-static size_t run_rows(const lathe_vector_kernel *kernel, const float *x, const float *y, size_t width, float *results) {
+static size_t run_rows(
+    const lathe_vector_kernel *kernel, const float *x, const float *y, size_t width, float *results) {
   float *row = memory_take(width * 4, 4), *at = results;
 #define KEEP (memcpy(at, row, width * 4), at += width)
   kernel->layer_norm(x, width * 4, 1, width, y, x, 1e-5f, row, width * 4);

@@ -9,7 +9,7 @@
 //   - Any rows, columns and depth of at least 1 are ordinary; nothing needs to be a multiple of anything.
 //
 // Layouts
-//   T16      int8 weights W[columns][depth], depth padded with zeros to a multiple of 64, columns to one of 16:
+//   T16      int8 weights W[columns][depth] in −127…127, depth padded with zeros to a multiple of 64, columns to one of 16:
 //            index(n,k) = ((n/16)·(K/64) + k/64)·1024 + ((k%64)/4)·64 + (n%16)·4 + k%4        (K: the padded depth)
 //            16 columns ("a panel") over the whole depth are contiguous: K·16 bytes.
 //   int4     nibbles in the order of T16: the 64-byte vector of eight k's of 16 columns holds at n%16·4 + k%4 the weight of

@@ -33,9 +33,9 @@ static inline __attribute__((always_inline)) void accumulate(
     const int32_t *column_sums = op->weights->column_sums + (block->panel + p) * LATHE_PANEL_COLUMNS;
 #pragma clang loop unroll(full)
     for (size_t r = 0; r < rows; r++) {
+      const int32_t zero_point = op->quantization[block->row + r].zero_point - LATHE_ACTIVATION_OFFSET;
       vi16_store(
-          acc + (r * panels + p) * LATHE_PANEL_COLUMNS,
-          lathe_qd8_minus_zero_point(column_sums, op->quantization[block->row + r].zero_point - LATHE_ACTIVATION_OFFSET));
+          acc + (r * panels + p) * LATHE_PANEL_COLUMNS, lathe_qd8_minus_zero_point(column_sums, zero_point));
     }
   }
   for (size_t begin = 0; begin < block->panel_bytes; begin += group_bytes) {

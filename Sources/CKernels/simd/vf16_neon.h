@@ -21,7 +21,8 @@ typedef struct {
 #define VF16_FOUR(type, expression)                                                  \
   ({                                                                                 \
     type four;                                                                       \
-    _Pragma("clang loop unroll(full)") for (int i = 0; i < 4; i++) four.q[i] = (expression); \
+    _Pragma("clang loop unroll(full)")                                               \
+    for (int i = 0; i < 4; i++) four.q[i] = (expression);                            \
     four;                                                                            \
   })
 #define VF16_EACH(expression) VF16_FOUR(vf16, expression)
