@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 THREADS ?= 1,2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint format bench bench-formats bench-kernels quality proof fuzz clean
+.PHONY: help setup build demo test test-arm lint format bench bench-formats bench-kernels quality proof fuzz clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ demo: build ## convert the bundled model, write text with it, show what it cost
 
 test: setup ## run every test
 	@$(TEST)
+
+test-arm: ## hold the NEON kernels to the committed digests, under emulation where this is no Arm processor
+	@scripts/test-arm.sh
 
 lint: ## check formatting, the list of files with `unsafe`, the arrows between targets, C warnings, Python
 	@swift format lint --strict --recursive --parallel Sources Tests Package.swift

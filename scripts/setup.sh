@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Makes sure that what the build needs is there: a Swift toolchain, and three system libraries.
+# Makes sure that what the build needs is there: a Swift toolchain, three system libraries, and the packages that are named
+# as arguments.
 # Says nothing and changes nothing where all of it is.
 set -euo pipefail
 
-packages=(libopenblas-dev libomp-dev libnuma-dev)
+packages=(libopenblas-dev libomp-dev libnuma-dev "$@")
 
 if ! command -v swift >/dev/null; then
     echo "setup: no Swift toolchain was found; install Swift 6.2 or newer (https://www.swift.org/install) and put it on PATH." >&2

@@ -60,7 +60,33 @@ static uint32_t detect(void) {
 }
 
 #elif defined(__aarch64__)
-static uint32_t detect(void) { return LATHE_CPU_NEON; }  // every 64-bit Arm has it
+#if defined(__linux__)
+#include <sys/auxv.h>
+
+// Documentation/arch/arm64/elf_hwcaps.rst; the kernel's numbers, since older C libraries do not name the second.
+static bool has_dot(void) { return getauxval(AT_HWCAP) >> 20 & 1; }    // HWCAP_ASIMDDP
+static bool has_i8mm(void) { return getauxval(AT_HWCAP2) >> 13 & 1; }  // HWCAP2_I8MM
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+
+static bool has(const char *name) {
+  int value = 0;
+  size_t bytes = sizeof value;
+  return sysctlbyname(name, &value, &bytes, NULL, 0) == 0 && value != 0;
+}
+static bool has_dot(void) { return has("hw.optional.arm.FEAT_DotProd"); }
+static bool has_i8mm(void) { return has("hw.optional.arm.FEAT_I8MM"); }
+#else
+static bool has_dot(void) { return false; }
+static bool has_i8mm(void) { return false; }
+#endif
+
+static uint32_t detect(void) {
+  uint32_t features = LATHE_CPU_NEON;
+  if (has_dot()) features |= LATHE_CPU_NEON_DOT;
+  if (has_i8mm()) features |= LATHE_CPU_NEON_I8MM;
+  return features;
+}
 #else
 static uint32_t detect(void) { return 0; }
 #endif
@@ -80,6 +106,7 @@ uint32_t lathe_cpu_features(void) {
 #define AVXVNNI_SET (LATHE_CPU_AVX2 | LATHE_CPU_AVXVNNI)
 #define AVX512VNNI_SET (LATHE_CPU_AVX2 | LATHE_CPU_AVX512 | LATHE_CPU_AVX512VNNI)
 #define AVX512VNNI_MAY (AVX512VNNI_SET | LATHE_CPU_AVXVNNI | LATHE_CPU_AVX512VBMI2)
+#define NEONDOT_SET (LATHE_CPU_NEON | LATHE_CPU_NEON_DOT)
 
 static const lathe_isa_level levels[] = {
     {"scalar", 0, 0},
@@ -88,6 +115,8 @@ static const lathe_isa_level levels[] = {
     {"avx512vnni", AVX512VNNI_SET, AVX512VNNI_MAY},
     {"amx", AVX512VNNI_SET | LATHE_CPU_AMX_INT8, AVX512VNNI_MAY | LATHE_CPU_AMX_INT8},
     {"neon", LATHE_CPU_NEON, LATHE_CPU_NEON},
+    {"neondot", NEONDOT_SET, NEONDOT_SET},
+    {"neoni8mm", NEONDOT_SET | LATHE_CPU_NEON_I8MM, NEONDOT_SET | LATHE_CPU_NEON_I8MM},
 };
 enum { LEVELS = sizeof levels / sizeof levels[0] };
 

@@ -11,6 +11,9 @@
 #define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
 #define AVX2 LATHE_CPU_AVX2
 #define AVX512 (LATHE_CPU_AVX2 | LATHE_CPU_AVX512)
+#define NEON LATHE_CPU_NEON
+#define NEONDOT (LATHE_CPU_NEON | LATHE_CPU_NEON_DOT)
+#define NEONI8MM (NEONDOT | LATHE_CPU_NEON_I8MM)
 #define AVX512VBMI2 (AVX512 | LATHE_CPU_AVX512VNNI | LATHE_CPU_AVX512VBMI2)
 
 static bool can_run(uint32_t needed, uint32_t features) { return (needed & ~features) == 0; }
@@ -28,6 +31,8 @@ static const lathe_quantize_kernel quantize_kernels[] = {
 #if defined(__x86_64__)
     QUANTIZE(avx2, AVX2),
     QUANTIZE(avx512, AVX512),
+#elif defined(__aarch64__)
+    QUANTIZE(neon, NEON),
 #endif
 };
 
@@ -59,12 +64,20 @@ static const lathe_linear_qd8_kernel linear_qd8_kernels[] = {
     // Up to seven rows AVX-512-VNNI is as fast as memory gives weights, and tiles would be mostly empty.
     LINEAR_QD8(
         qc8w, LATHE_QC8W, amx, AVX512 | LATHE_CPU_AVX512VNNI | LATHE_CPU_AMX_INT8, LATHE_ACTIVATIONS_U8, 8, ANY),
+#elif defined(__aarch64__)
+    LINEAR_QD8(qc8w, LATHE_QC8W, neon, NEON, LATHE_ACTIVATIONS_U8, 1, ANY),
+    LINEAR_QD8(qc8w, LATHE_QC8W, neondot, NEONDOT, LATHE_ACTIVATIONS_U8, 1, ANY),
+    // It multiplies two rows at once; one alone would be multiplied twice.
+    LINEAR_QD8(qc8w, LATHE_QC8W, neoni8mm, NEONI8MM, LATHE_ACTIVATIONS_U8, 2, ANY),
 #endif
     LINEAR_QD8(qc4w, LATHE_QC4W, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
 #if defined(__x86_64__)
     LINEAR_QD8(qc4w, LATHE_QC4W, avx2, AVX2, LATHE_ACTIVATIONS_U8, 1, ANY),
     LINEAR_QD8(qc4w, LATHE_QC4W, avxvnni, AVX2 | LATHE_CPU_AVXVNNI, LATHE_ACTIVATIONS_U8, 1, 12),
     LINEAR_QD8(qc4w, LATHE_QC4W, avx512vnni, AVX512 | LATHE_CPU_AVX512VNNI, LATHE_ACTIVATIONS_U8, 1, 12),
+#elif defined(__aarch64__)
+    LINEAR_QD8(qc4w, LATHE_QC4W, neon, NEON, LATHE_ACTIVATIONS_U8, 1, ANY),
+    LINEAR_QD8(qc4w, LATHE_QC4W, neondot, NEONDOT, LATHE_ACTIVATIONS_U8, 1, 12),
 #endif
     LINEAR_QD8(qc8w_sparse, LATHE_QC8W_SPARSE, scalar, 0, LATHE_ACTIVATIONS_U8, 1, ANY),
 #if defined(__x86_64__)
@@ -87,6 +100,8 @@ static const lathe_expand_kernel expand_kernels[] = {
 #if defined(__x86_64__)
     {"avx2", LATHE_QC4W, AVX2, lathe_expand_qc4w_avx2},
     {"avx512", LATHE_QC4W, AVX512, lathe_expand_qc4w_avx512},
+#elif defined(__aarch64__)
+    {"neon", LATHE_QC4W, NEON, lathe_expand_qc4w_neon},
 #endif
     {"scalar", LATHE_QC8W_SPARSE, 0, lathe_expand_qc8w_sparse_scalar},
 #if defined(__x86_64__)
@@ -148,6 +163,8 @@ static const lathe_linear_f32_kernel linear_f32_kernels[] = {
 #if defined(__x86_64__)
     {"avx2", AVX2, lathe_linear_f32_avx2},
     {"avx512", AVX512, lathe_linear_f32_avx512},
+#elif defined(__aarch64__)
+    {"neon", NEON, lathe_linear_f32_neon},
 #endif
 };
 
@@ -182,6 +199,8 @@ static const lathe_vector_kernel vector_kernels[] = {
 #if defined(__x86_64__)
     VECTOR(avx2, AVX2),
     VECTOR(avx512, AVX512),
+#elif defined(__aarch64__)
+    VECTOR(neon, NEON),
 #endif
 };
 

@@ -51,4 +51,23 @@ import Testing
 
     @Test(.enabled(if: has(LATHE_CPU_AVX2, LATHE_CPU_AVX512), "no AVX-512 here: AMX is not tested on emulated tiles"))
     func emulatedAMX() { #expect(LinearQD8Kernels.names.contains(LinearQD8Kernels.emulated)) }
+
+    // `make test-arm` holds these to the same digests under emulation.
+    @Test(.enabled(if: has(LATHE_CPU_NEON), "no NEON here: its linear kernels are not tested"))
+    func neon() {
+        #expect(isTested("neon"))
+        #expect(LinearF32Kernels.names.contains("neon"))
+    }
+
+    @Test(
+        .enabled(
+            if: has(LATHE_CPU_NEON, LATHE_CPU_NEON_DOT),
+            "no NEON dot products here: their int8 and int4 kernels are not tested"))
+    func neondot() { #expect(isTested("neondot")) }
+
+    @Test(
+        .enabled(
+            if: has(LATHE_CPU_NEON, LATHE_CPU_NEON_DOT, LATHE_CPU_NEON_I8MM),
+            "no NEON matrix products here: their int8 kernel is not tested"))
+    func neoni8mm() { #expect(LinearQD8Kernels.names.contains("neoni8mm")) }
 }

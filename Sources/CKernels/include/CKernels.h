@@ -9,7 +9,7 @@
 //   - Any rows, columns and depth of at least 1 are ordinary; nothing needs to be a multiple of anything.
 //
 // Layouts
-//   T16      int8 weights W[columns][depth], depth padded with zeros to a multiple of 64, columns to one of 16:
+//   T16      int8 weights W[columns][depth] in −127…127, depth padded with zeros to a multiple of 64, columns to one of 16:
 //            index(n,k) = ((n/16)·(K/64) + k/64)·1024 + ((k%64)/4)·64 + (n%16)·4 + k%4        (K: the padded depth)
 //            16 columns ("a panel") over the whole depth are contiguous: K·16 bytes.
 //   int4     nibbles in the order of T16: the 64-byte vector of eight k's of 16 columns holds at n%16·4 + k%4 the weight of
@@ -44,12 +44,14 @@ enum {
   LATHE_CPU_AVX512VNNI = 1u << 3,   // VPDPBUSD and VPDPWSSD on ZMM
   LATHE_CPU_AVX512VBMI2 = 1u << 4,  // VPEXPANDB, and GFNI on ZMM, which no processor with it lacks
   LATHE_CPU_AMX_INT8 = 1u << 5,     // AMX tiles and TDPBUSD, with permission granted by the kernel
-  LATHE_CPU_NEON = 1u << 6,
+  LATHE_CPU_NEON = 1u << 6,         // every 64-bit Arm
+  LATHE_CPU_NEON_DOT = 1u << 7,     // SDOT (FEAT_DotProd)
+  LATHE_CPU_NEON_I8MM = 1u << 8,    // USMMLA (FEAT_I8MM)
 };
 
 // The levels by which LATHE_ISA lowers the machine, ascending. Each is a set of features, not a promise of the ones below.
 typedef struct {
-  const char *name;    // "scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon"
+  const char *name;    // "scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon", "neondot", "neoni8mm"
   uint32_t required;   // present ⇒ the machine has this level
   uint32_t allowed;    // features that kernels may use at this level
 } lathe_isa_level;

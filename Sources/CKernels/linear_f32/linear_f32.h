@@ -11,6 +11,8 @@ void lathe_linear_f32_scalar(const lathe_linear_f32 *operation, size_t panel_beg
 #if defined(__x86_64__)
 void lathe_linear_f32_avx2(const lathe_linear_f32 *operation, size_t panel_begin, size_t panel_end);
 void lathe_linear_f32_avx512(const lathe_linear_f32 *operation, size_t panel_begin, size_t panel_end);
+#elif defined(__aarch64__)
+void lathe_linear_f32_neon(const lathe_linear_f32 *operation, size_t panel_begin, size_t panel_end);
 #endif
 
 #endif

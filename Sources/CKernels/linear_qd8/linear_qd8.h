@@ -28,6 +28,10 @@ void lathe_linear_qd8_qc8w_avx2(const lathe_linear_qd8 *operation, size_t panel_
 void lathe_linear_qd8_qc8w_avxvnni(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 void lathe_linear_qd8_qc8w_avx512vnni(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 void lathe_linear_qd8_qc8w_amx(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+#elif defined(__aarch64__)
+void lathe_linear_qd8_qc8w_neon(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+void lathe_linear_qd8_qc8w_neondot(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+void lathe_linear_qd8_qc8w_neoni8mm(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 #endif
 
 void lathe_linear_qd8_qc4w_scalar(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
@@ -35,12 +39,17 @@ void lathe_linear_qd8_qc4w_scalar(const lathe_linear_qd8 *operation, size_t pane
 void lathe_linear_qd8_qc4w_avx2(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 void lathe_linear_qd8_qc4w_avxvnni(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 void lathe_linear_qd8_qc4w_avx512vnni(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+#elif defined(__aarch64__)
+void lathe_linear_qd8_qc4w_neon(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
+void lathe_linear_qd8_qc4w_neondot(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 #endif
 
 void lathe_expand_qc4w_scalar(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
 #if defined(__x86_64__)
 void lathe_expand_qc4w_avx2(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
 void lathe_expand_qc4w_avx512(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
+#elif defined(__aarch64__)
+void lathe_expand_qc4w_neon(const lathe_weights *weights, size_t panel_begin, size_t panel_end, int8_t *panels);
 #endif
 void lathe_linear_qd8_qc8w_sparse_scalar(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);
 void lathe_linear_qd8_qc4w_sparse_scalar(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end);

@@ -21,6 +21,7 @@
 LATHE_QUANTIZE_FUNCTIONS(scalar)
 LATHE_QUANTIZE_FUNCTIONS(avx2)
 LATHE_QUANTIZE_FUNCTIONS(avx512)
+LATHE_QUANTIZE_FUNCTIONS(neon)
 
 // A row whose values span less than this is stored as zeros: 255/span would overflow long before it were of use.
 #define LATHE_QUANTIZE_LEAST_SPAN 0x1p-100f

@@ -17,7 +17,7 @@
 //   vf16_scale_by_power(x, n)          x · 2^n by adding n to the exponent; x and the result are normal
 //   vi16_set1, load, store, add, sub, mul (wrapping), clamp(x, low, high)
 //   vi16_and, or, shift_left(x, bits), shift_right(x, bits) (of the sign)
-//   vi16_multiply_halves(a, b)         the sum of the products of the low int16 and of the high ones
+//   vi16_multiply_halves(a, b)         (x86 alone) the sum of the products of the low int16 and of the high ones
 //   vi16_load_s8                       16 int8, sign-extended
 //   vi16_load_s8_panel                 the same of four groups of four, 64 bytes apart (a row of a T16 panel)
 //   vi16_store_u8, _s8, _s16           16 values that are in range

@@ -26,6 +26,7 @@
 LATHE_VECTOR_FUNCTIONS(scalar)
 LATHE_VECTOR_FUNCTIONS(avx2)
 LATHE_VECTOR_FUNCTIONS(avx512)
+LATHE_VECTOR_FUNCTIONS(neon)
 
 // On every instruction set: a few hundred gathered elements a token.
 void lathe_embed_qc4w_scalar(const lathe_embedding *operation);

@@ -10,7 +10,7 @@ public import LatheFormat
 /// The instruction-set level that kernels are chosen by. Results are the same bits on each.
 @safe
 public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
-    /// `scalar`, `avx2`, `avxvnni`, `avx512vnni`, `amx` or `neon`.
+    /// `scalar`, `avx2`, `avxvnni`, `avx512vnni`, `amx`, `neon`, `neondot` or `neoni8mm`.
     public let name: String
     /// What kernels may use.
     package let features: UInt32

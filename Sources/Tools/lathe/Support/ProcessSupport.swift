@@ -94,6 +94,15 @@ private func writeAll(_ text: String, to descriptor: Int32) {
     }
 }
 
+/// What a child inherits of names and values.
+private func environmentWords() -> UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? {
+    #if canImport(Darwin)
+        unsafe _NSGetEnviron().pointee
+    #else
+        unsafe environ
+    #endif
+}
+
 // Written by the main thread before anything is mapped, read by the handler of SIGBUS; never freed.
 nonisolated(unsafe) private var mappingMessage = unsafe UnsafeMutableBufferPointer<UInt8>(start: nil, count: 0)
 
@@ -212,7 +221,7 @@ enum ChildProcess {
         unsafe posix_spawn_file_actions_adddup2(&actions, errors, 2)
         var words = unsafe ([program] + arguments).map { unsafe strdup($0) } + [nil]
         defer { for index in unsafe words.indices { unsafe free(words[index]) } }
-        return unsafe posix_spawn(&process, program, &actions, nil, &words, environ)
+        return unsafe posix_spawn(&process, program, &actions, nil, &words, environmentWords())
     }
 }
 
@@ -320,7 +329,7 @@ final class SupervisedProcess {
         let program = ChildProcess.executablePath()
         var words = unsafe ([program] + arguments).map { unsafe strdup($0) } + [nil]
         defer { for index in unsafe words.indices { unsafe free(words[index]) } }
-        return unsafe posix_spawn(&process, program, &actions, &attributes, &words, environ)
+        return unsafe posix_spawn(&process, program, &actions, &attributes, &words, environmentWords())
     }
 
     /// Waits for the child's end, passing on what this process is asked to do meanwhile.
@@ -338,6 +347,13 @@ final class SupervisedProcess {
             var limit = timespec(tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000)
             let signal = unsafe sigtimedwait(&signals, nil, &limit)
             if [SIGINT, SIGTERM, SIGHUP].contains(signal) { kill(pid_t(id), signal) }
+        #else
+            // Nothing there waits for a signal with a limit: look, and look again.
+            var left = milliseconds
+            while left > 0, ending == nil, reap() == nil {
+                Self.sleep(milliseconds: min(left, 10))
+                left -= 10
+            }
         #endif
         return reap()
     }
