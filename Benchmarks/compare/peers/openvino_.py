@@ -1,0 +1,209 @@
+"""OpenVINO: a stateful graph as its own exporter makes it (KV cache as variables, beam_idx, fused attention).
+
+The graph is written with OpenVINO's operations, so that its weights are the checkpoint's and only the last position reaches the head.
+Weights are compressed in the form that its plugin for CPUs knows: integers, times a multiplier.
+"""
+
+import json
+import pathlib
+import time
+from importlib.metadata import version
+
+import numpy
+
+PRECISIONS = {
+    "float": "float32 weights",
+    "int8": "int8 weights, a multiplier for each output, embedding and head too; dynamic int8 activations",
+    "int4": "int4 weights in groups of 128, embedding and head int8; dynamic int8 activations",
+}
+
+
+def prepare(threads: int) -> None:
+    import openvino  # noqa: F401
+
+
+def versions() -> dict[str, str]:
+    return {"openvino": version("openvino")}
+
+
+# MARK: Conversion
+
+
+class _Weights:
+    """Constants in a precision; matrices are [outputs, inputs]."""
+
+    def __init__(self, tensors: dict[str, numpy.ndarray], precision: str) -> None:
+        self._tensors = tensors
+        self._precision = precision
+        # A constant made from a tensor does not own its bytes.
+        self._kept: list[numpy.ndarray] = []
+
+    def vector(self, name: str):
+        from openvino import opset13 as ops
+
+        return ops.constant(self._tensors[name].astype(numpy.float32))
+
+    def matrix(self, name: str, transposed: bool = False, embedding: bool = False):
+        from openvino import opset13 as ops
+
+        weight = self._tensors[name].astype(numpy.float32)
+        weight = numpy.ascontiguousarray(weight.T if transposed else weight)
+        if self._precision == "float":
+            return ops.constant(weight)
+        if self._precision == "int8" or embedding:
+            scale = numpy.abs(weight).max(axis=1, keepdims=True) / 127
+            whole = numpy.clip(numpy.rint(weight / scale), -127, 127).astype(numpy.int8)
+            return ops.multiply(ops.convert(ops.constant(whole), "f32"), ops.constant(scale.astype(numpy.float32)))
+        return self._groups(weight, 128)
+
+    def _groups(self, weight: numpy.ndarray, size: int):
+        import openvino
+        from openvino import opset13 as ops
+
+        outputs, inputs = weight.shape
+        weight = weight.reshape(outputs, inputs // size, size)
+        scale = numpy.abs(weight).max(axis=2, keepdims=True) / 7
+        whole = numpy.clip(numpy.rint(weight / scale), -8, 7).astype(numpy.int8)
+        nibbles = whole.reshape(-1, 2) & 15
+        packed = (nibbles[:, 0] | (nibbles[:, 1] << 4)).astype(numpy.uint8)
+        self._kept.append(packed)
+        tensor = openvino.Tensor(packed, list(weight.shape), openvino.Type.i4)
+        product = ops.multiply(
+            ops.convert(ops.constant(tensor), "f32"), ops.constant(scale.astype(numpy.float32))
+        )
+        return ops.reshape(product, ops.constant(numpy.array([outputs, inputs])), False)
+
+
+def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None:
+    import openvino
+    from safetensors.numpy import load_file
+
+    config = json.loads((checkpoint / "config.json").read_text())
+    tensors = {
+        name.removeprefix("transformer."): tensor
+        for name, tensor in load_file(checkpoint / "model.safetensors").items()
+    }
+    out.mkdir()
+    weights = _Weights(tensors, precision)
+    model = _graph(config, weights)
+    openvino.save_model(model, out / "model.xml", compress_to_fp16=False)
+
+
+def _graph(config: dict, weights: _Weights):
+    """ids [b, s], position_ids [b, s], beam_idx [b] -> logits of the last position [b, 1, vocabulary]."""
+    import openvino
+    from openvino import opset13 as ops
+
+    width, heads, epsilon = config["n_embd"], config["n_head"], config["layer_norm_epsilon"]
+    head = width // heads
+
+    def whole(*values: int):
+        return ops.constant(numpy.array(values, dtype=numpy.int64))
+
+    def norm(x, name: str):
+        centered = ops.mvn(x, whole(-1), True, epsilon, "inside_sqrt")
+        return ops.add(ops.multiply(centered, weights.vector(f"{name}.weight")), weights.vector(f"{name}.bias"))
+
+    def linear(x, name: str):
+        product = ops.matmul(x, weights.matrix(f"{name}.weight", transposed=True), False, True)
+        return ops.add(product, weights.vector(f"{name}.bias"))
+
+    ids = ops.parameter([-1, -1], numpy.int64, name="input_ids")
+    positions = ops.parameter([-1, -1], numpy.int64, name="position_ids")
+    beams = ops.parameter([-1], numpy.int32, name="beam_idx")
+    for parameter, name in ((ids, "input_ids"), (positions, "position_ids"), (beams, "beam_idx")):
+        parameter.output(0).set_names({name})
+    zero = ops.constant(numpy.int64(0))
+    embedding = weights.matrix("wte.weight", embedding=True)
+    x = ops.add(
+        ops.gather(embedding, ids, zero), ops.gather(weights.vector("wpe.weight"), positions, zero)
+    )
+
+    # A query sees keys up to its own position: [b, 1, s, t].
+    last = ops.reduce_max(positions, whole(0, 1), False)
+    columns = ops.range(zero, ops.add(last, ops.constant(numpy.int64(1))), ops.constant(numpy.int64(1)), "i64")
+    seen = ops.less_equal(columns, ops.unsqueeze(ops.unsqueeze(positions, whole(1)), whole(3)))
+    mask = ops.select(seen, ops.constant(numpy.float32(0)), ops.constant(numpy.float32(-65504)))
+
+    batch = ops.gather(ops.shape_of(ids, "i64"), whole(0), zero)
+    empty = ops.broadcast(
+        ops.constant(numpy.float32(0)), ops.concat([batch, whole(heads, 0, head)], 0)
+    )
+    variables, sinks = [], []
+
+    def cached(value, name: str):
+        """What is known of the past, then the new keys or values, both [b, heads, t, head]."""
+        from openvino.op.util import Variable, VariableInfo
+
+        info = VariableInfo()
+        info.data_shape = openvino.PartialShape([-1, heads, -1, head])
+        info.data_type = openvino.Type.f32
+        info.variable_id = name
+        variable = Variable(info)
+        past = ops.gather(ops.read_value(empty, variable), beams, zero)
+        whole_past = ops.concat([past, value], 2)
+        variables.append(variable)
+        sinks.append(ops.assign(whole_past, variable))
+        return whole_past
+
+    def attention(x, name: str, index: int):
+        parts = ops.split(linear(x, f"{name}.c_attn"), ops.constant(numpy.int64(2)), 3)
+
+        def in_heads(part):
+            return ops.transpose(ops.reshape(part, whole(0, 0, heads, head), True), whole(0, 2, 1, 3))
+
+        query, key, value = (in_heads(parts.output(place)) for place in range(3))
+        key = cached(key, f"past_key_values.{index}.key")
+        value = cached(value, f"past_key_values.{index}.value")
+        mixed = ops.scaled_dot_product_attention(query, key, value, mask)
+        mixed = ops.reshape(ops.transpose(mixed, whole(0, 2, 1, 3)), whole(0, 0, width), True)
+        return linear(mixed, f"{name}.c_proj")
+
+    for index in range(config["n_layer"]):
+        name = f"h.{index}"
+        x = ops.add(x, attention(norm(x, f"{name}.ln_1"), f"{name}.attn", index))
+        hidden = ops.gelu(linear(norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"), "tanh")
+        x = ops.add(x, linear(hidden, f"{name}.mlp.c_proj"))
+    x = ops.gather(norm(x, "ln_f"), whole(-1), ops.constant(numpy.int64(1)))
+    logits = ops.matmul(x, embedding, False, True)
+    logits.output(0).set_names({"logits"})
+    return openvino.Model([ops.result(logits)], sinks, [ids, positions, beams], variables, "gpt2")
+
+
+# MARK: Running
+
+
+def load(path: str, precision: str, threads: int) -> "Model":
+    return Model(path, threads)
+
+
+class Model:
+    def __init__(self, path: str, threads: int) -> None:
+        import openvino
+
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(threads),
+            "ENABLE_CPU_PINNING": "NO",
+        }
+        compiled = openvino.Core().compile_model(f"{path}/model.xml", "CPU", options)
+        self._request = compiled.create_infer_request()
+
+    def _step(self, ids: numpy.ndarray, position: int, beams: numpy.ndarray) -> numpy.ndarray:
+        batch, length = ids.shape
+        positions = numpy.broadcast_to(numpy.arange(position, position + length), (batch, length))
+        inputs = {"input_ids": ids, "position_ids": numpy.ascontiguousarray(positions), "beam_idx": beams}
+        results = self._request.infer(inputs, share_inputs=True, share_outputs=True)
+        return results[0][:, -1].argmax(-1)[:, None]
+
+    def run(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float, list[int]]:
+        self._request.reset_state()
+        beams = numpy.arange(len(prompts), dtype=numpy.int32)
+        ids = numpy.array(prompts, dtype=numpy.int64)
+        start = time.perf_counter()
+        tokens = self._step(ids, 0, beams)
+        first, start_tokens = time.perf_counter(), tokens[:, 0].tolist()
+        for position in range(ids.shape[1], ids.shape[1] + new_tokens - 1):
+            tokens = self._step(tokens, position, beams)
+        return first - start, time.perf_counter() - first, start_tokens
