@@ -58,6 +58,8 @@ def measure(adapter, request: dict) -> dict:
         if batch == 1:
             answer["peak_resident_bytes"] = status_bytes("VmHWM:")
     answer["peak_resident_bytes_with_batch"] = status_bytes("VmHWM:")
+    times = os.times()
+    answer["processor_seconds"] = times.user + times.system
     return answer
 
 
@@ -66,7 +68,11 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     adapter = importlib.import_module(f"peers.{peer}")
-    adapter.prepare(threads)
+    try:
+        adapter.prepare(threads)
+    except Exception as error:
+        print(json.dumps({"error": f"cannot be imported: {error}"}), file=answers, flush=True)
+        raise
     print(json.dumps({"ready": True, "versions": adapter.versions()}), file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,6 +1,7 @@
 """One module for each peer.
 
     PRECISIONS                        {precision: what it is and by which flags, one sentence}
+    FLAGS                             how it is run, one sentence
     prepare(threads)                  imports, once in each worker, before any thread exists
     versions()                        {package: version}
     convert(checkpoint, out, precision)      writes `out` (a file or a folder) from a Hugging Face checkpoint folder

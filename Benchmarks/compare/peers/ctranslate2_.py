@@ -9,6 +9,7 @@ PRECISIONS = {
     "float": "compute type float32 (it has no bfloat16 on CPUs)",
     "int8": "compute type int8 (embedding and head too)",
 }
+FLAGS = "`generate_batch` with include_prompt_in_result=False, greedy, inter_threads 1, intra_threads as given, float32 cache"
 _TYPES = {"float": "float32", "int8": "int8"}
 
 

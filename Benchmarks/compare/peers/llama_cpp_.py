@@ -13,6 +13,10 @@ PRECISIONS = {
     "int8": "Q8_0, weights repacked while loading where it can, f16 cache",
     "int4": "Q4_0, its quantizer's default mixture (embedding and head Q6_K or Q8_0), f16 cache",
 }
+FLAGS = (
+    "n_ctx 1024, n_batch and n_ubatch 512, n_threads and n_threads_batch as given, unified f16 cache, mmap; built with GGML_NATIVE=ON and "
+    "GGML_OPENMP=OFF (its own threads), by clang where there is one"
+)
 _TYPES = {"float": "LLAMA_FTYPE_MOSTLY_F16", "int8": "LLAMA_FTYPE_MOSTLY_Q8_0", "int4": "LLAMA_FTYPE_MOSTLY_Q4_0"}
 _BATCH = 8
 _CONTEXT = 1024

@@ -13,10 +13,14 @@ import numpy
 
 PRECISIONS = {
     "float": "float32",
-    "int8": "MatMulNBits of 8 bits in blocks of 32, accuracy level 4 (int8 activations), head too",
+    "int8": "`quantize_dynamic`: int8 weights for each output, head and embedding too; int8 activations for each tensor",
+    "blocks": "MatMulNBits of 8 bits in blocks of 32, accuracy level 4 (int8 activations), head too",
     "int4": "MatMulNBits of 4 bits in blocks of 32, accuracy level 4 (int8 activations), head 8 bits",
-    "dynamic": "quantize_dynamic, int8 weights for each output",
 }
+FLAGS = (
+    "GroupQueryAttention with past and present in one buffer of 1024 tokens, IO binding, all graph optimizations, one session of "
+    "`intra_op_num_threads` threads that spin, float32 cache"
+)
 _CONTEXT = 1024
 
 
@@ -114,11 +118,11 @@ def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None
     }
     out.mkdir()
     model = _graph(config, tensors)
-    if precision in ("int8", "int4"):
+    if precision in ("blocks", "int4"):
         model = _in_blocks(model, precision)
     path = out / "model.onnx"
     onnx.save(model, path, save_as_external_data=True, location="model.onnx.data")
-    if precision == "dynamic":
+    if precision == "int8":
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         plain = out.with_name(out.name + ".f32")
@@ -140,7 +144,7 @@ def _in_blocks(model, precision: str):
 
     head = model.graph.node[-1].name
     layers = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name != head]
-    for bits, excluded in (((8, []),) if precision == "int8" else ((4, [head]), (8, layers))):
+    for bits, excluded in (((8, []),) if precision == "blocks" else ((4, [head]), (8, layers))):
         options = DefaultWeightOnlyQuantConfig(block_size=32, is_symmetric=True, accuracy_level=4, bits=bits)
         quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=excluded, algo_config=options)
         quantizer.process()

@@ -17,6 +17,11 @@ PRECISIONS = {
     "int4": "int4 weights in groups of 128, embedding and head int8; dynamic int8 activations",
 }
 
+FLAGS = (
+    "stateful graph with fused attention, run by InferRequest (the runtime under GenAI, without its prefix cache); PERFORMANCE_HINT LATENCY, "
+    "NUM_STREAMS 1, INFERENCE_NUM_THREADS as given; inference precision and cache type are its defaults on this processor"
+)
+
 
 def prepare(threads: int) -> None:
     import openvino  # noqa: F401

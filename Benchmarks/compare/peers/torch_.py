@@ -11,6 +11,8 @@ PRECISIONS = {
     "int8": "dynamic int8 of every linear layer and the head (qint8, FBGEMM/oneDNN)",
 }
 
+FLAGS = "eager, inference mode, use_cache with DynamicCache, logits_to_keep=1, torch.set_num_threads as given"
+
 
 def prepare(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
