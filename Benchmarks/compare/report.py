@@ -219,8 +219,8 @@ def _earlier(results: Results, machine: dict) -> list[str]:
         "",
         f"{earlier['note']} A share below 0.8 has its reason beside it.",
         "",
-        "| Model | Threads | Peer | Measurement | Then | Now | Share by probe | |",
-        "| :-- | --: | :-- | :-- | --: | --: | --: | :-- |",
+        "| Model | Threads | Peer | Measurement | Then | Now | Share | Share by probe | |",
+        "| :-- | --: | :-- | :-- | --: | --: | --: | --: | :-- |",
     ]
     for entry in earlier["figures"]:
         model, threads = entry["model"], entry["threads"]
@@ -231,16 +231,22 @@ def _earlier(results: Results, machine: dict) -> list[str]:
                 continue
             now = statistics.median(value / probe for value, probe in pairs)
             share = now * earlier["probe_bytes_per_second"][str(threads)] / then
-            reason = "" if share >= 0.8 else _reason(name, entry, machine)
             middle = statistics.median(value for value, _ in pairs)
+            reason = "" if share >= 0.8 else _reason(name, middle / then, machine)
             lines.append(
                 f"| {model} | {threads} | {title(entry['contender'])} | {name.replace('_', ' ')} | {then} "
-                f"| {middle:.0f} | {share:.2f} | {reason} |"
+                f"| {middle:.0f} | {middle / then:.2f} | {share:.2f} | {reason} |"
             )
     return lines if len(lines) > 6 else []
 
 
-def _reason(name: str, entry: dict, machine: dict) -> str:
-    if "amx_int8" in machine["lacks"] and (name.startswith("prefill") or name == "batch_8"):
+def _reason(name: str, share: float, machine: dict) -> str:
+    """`share` is that of the figures alone."""
+    computes = name.startswith("prefill") or name == "batch_8"
+    if computes and share >= 0.8:
+        return "bound by arithmetic, not by what the probe measures"
+    if computes and "amx_int8" in machine["lacks"]:
         return "the earlier processor had AMX, this one has none"
-    return entry.get("reason", "unexplained: look at the peer's set-up")
+    if share >= 0.8:
+        return "as fast as then although this memory is faster: bound by something else"
+    return "unexplained: look at the peer's set-up"

@@ -18,6 +18,8 @@ FLAGS = (
     "GGML_OPENMP=OFF (its own threads), by clang where there is one"
 )
 _TYPES = {"float": "LLAMA_FTYPE_MOSTLY_F16", "int8": "LLAMA_FTYPE_MOSTLY_Q8_0", "int4": "LLAMA_FTYPE_MOSTLY_Q4_0"}
+# -1 leaves it to llama.cpp, 0 is off, 1 on.
+FLASH = -1
 _BATCH = 8
 _CONTEXT = 1024
 
@@ -112,6 +114,7 @@ class Model:
         options.kv_unified = True
         options.n_threads = options.n_threads_batch = threads
         options.no_perf = True
+        options.flash_attn_type = FLASH
         self._context = library.llama_init_from_model(self._model, options)
         if not self._context:
             raise RuntimeError("llama.cpp makes no context")

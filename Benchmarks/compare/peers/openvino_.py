@@ -22,6 +22,8 @@ FLAGS = (
     "NUM_STREAMS 1, INFERENCE_NUM_THREADS as given; inference precision and cache type are its defaults on this processor"
 )
 
+OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+
 
 def prepare(threads: int) -> None:
     import openvino  # noqa: F401
@@ -79,7 +81,7 @@ class _Weights:
         return ops.reshape(product, ops.constant(numpy.array([outputs, inputs])), False)
 
 
-def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None:
+def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str, last_only: bool = True) -> None:
     import openvino
     from safetensors.numpy import load_file
 
@@ -90,12 +92,15 @@ def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None
     }
     out.mkdir()
     weights = _Weights(tensors, precision)
-    model = _graph(config, weights)
-    openvino.save_model(model, out / "model.xml", compress_to_fp16=False)
+    model = _graph(config, weights, last_only)
+    openvino.save_model(model, out / "openvino_model.xml", compress_to_fp16=False)
 
 
-def _graph(config: dict, weights: _Weights):
-    """ids [b, s], position_ids [b, s], beam_idx [b] -> logits of the last position [b, 1, vocabulary]."""
+def _graph(config: dict, weights: _Weights, last_only: bool):
+    """ids [b, s], attention_mask [b, t], position_ids [b, s], beam_idx [b] -> logits of the last or all positions.
+
+    All positions are told by the mask's shape alone: every sequence of a batch is as long as the others.
+    """
     import openvino
     from openvino import opset13 as ops
 
@@ -115,9 +120,11 @@ def _graph(config: dict, weights: _Weights):
 
     ids = ops.parameter([-1, -1], numpy.int64, name="input_ids")
     positions = ops.parameter([-1, -1], numpy.int64, name="position_ids")
+    mask_in = ops.parameter([-1, -1], numpy.int64, name="attention_mask")
     beams = ops.parameter([-1], numpy.int32, name="beam_idx")
-    for parameter, name in ((ids, "input_ids"), (positions, "position_ids"), (beams, "beam_idx")):
-        parameter.output(0).set_names({name})
+    inputs = [ids, mask_in, positions, beams]
+    for parameter in inputs:
+        parameter.output(0).set_names({parameter.get_friendly_name()})
     zero = ops.constant(numpy.int64(0))
     embedding = weights.matrix("wte.weight", embedding=True)
     x = ops.add(
@@ -125,8 +132,8 @@ def _graph(config: dict, weights: _Weights):
     )
 
     # A query sees keys up to its own position: [b, 1, s, t].
-    last = ops.reduce_max(positions, whole(0, 1), False)
-    columns = ops.range(zero, ops.add(last, ops.constant(numpy.int64(1))), ops.constant(numpy.int64(1)), "i64")
+    total = ops.gather(ops.shape_of(mask_in, "i64"), ops.constant(numpy.int64(1)), zero)
+    columns = ops.range(zero, total, ops.constant(numpy.int64(1)), "i64")
     seen = ops.less_equal(columns, ops.unsqueeze(ops.unsqueeze(positions, whole(1)), whole(3)))
     mask = ops.select(seen, ops.constant(numpy.float32(0)), ops.constant(numpy.float32(-65504)))
 
@@ -169,10 +176,12 @@ def _graph(config: dict, weights: _Weights):
         x = ops.add(x, attention(norm(x, f"{name}.ln_1"), f"{name}.attn", index))
         hidden = ops.gelu(linear(norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"), "tanh")
         x = ops.add(x, linear(hidden, f"{name}.mlp.c_proj"))
-    x = ops.gather(norm(x, "ln_f"), whole(-1), ops.constant(numpy.int64(1)))
+    x = norm(x, "ln_f")
+    if last_only:
+        x = ops.gather(x, whole(-1), ops.constant(numpy.int64(1)))
     logits = ops.matmul(x, embedding, False, True)
     logits.output(0).set_names({"logits"})
-    return openvino.Model([ops.result(logits)], sinks, [ids, positions, beams], variables, "gpt2")
+    return openvino.Model([ops.result(logits)], sinks, inputs, variables, "gpt2")
 
 
 # MARK: Running
@@ -186,19 +195,19 @@ class Model:
     def __init__(self, path: str, threads: int) -> None:
         import openvino
 
-        options = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": str(threads),
-            "ENABLE_CPU_PINNING": "NO",
-        }
-        compiled = openvino.Core().compile_model(f"{path}/model.xml", "CPU", options)
+        options = OPTIONS | {"INFERENCE_NUM_THREADS": threads}
+        compiled = openvino.Core().compile_model(f"{path}/openvino_model.xml", "CPU", options)
         self._request = compiled.create_infer_request()
 
     def _step(self, ids: numpy.ndarray, position: int, beams: numpy.ndarray) -> numpy.ndarray:
         batch, length = ids.shape
         positions = numpy.broadcast_to(numpy.arange(position, position + length), (batch, length))
-        inputs = {"input_ids": ids, "position_ids": numpy.ascontiguousarray(positions), "beam_idx": beams}
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": numpy.ones((batch, position + length), dtype=numpy.int64),
+            "position_ids": numpy.ascontiguousarray(positions),
+            "beam_idx": beams,
+        }
         results = self._request.infer(inputs, share_inputs=True, share_outputs=True)
         return results[0][:, -1].argmax(-1)[:, None]
 
