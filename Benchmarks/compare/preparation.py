@@ -108,7 +108,7 @@ def size(path: pathlib.Path) -> int:
 
 
 def remove(path: pathlib.Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -185,6 +185,8 @@ def _flags(results: Results) -> str:
                 lines.append(f"- {ENGINES[engine]}, {precision}: {text}")
         if any(key.startswith(engine) for key in used):
             lines.append(f"  - {adapter.FLAGS}")
+        for key, variant in results.variants(engine).items():
+            lines.append(f"  - {title(key)}: {variant}, the fastest of {', '.join(adapter.VARIANTS)}")
     return "\n".join(lines)
 
 

@@ -119,6 +119,15 @@ class Results:
                 versions |= record.get("versions", {})
         return versions
 
+    def variants(self, engine: str) -> dict[str, str]:
+        """The way in which each contender of an engine was run, where there was a choice."""
+        found = {}
+        for (_, _, key), by_round in self.passes.items():
+            names = {record.get("variant", "") for record in by_round.values()} - {""}
+            if key.startswith(engine) and names:
+                found[key] = " and ".join(sorted(names))
+        return found
+
     def agreement(self, model: str) -> dict[str, tuple[int, int]]:
         """First tokens that equal those of PyTorch in float32 on the same prompts; of all."""
         result = {}

@@ -35,7 +35,7 @@ def measure(adapter, request: dict) -> dict:
     vocabulary = request["vocabulary"]
     imported = status_bytes("VmRSS:")
     started = time.perf_counter()
-    model = adapter.load(request["path"], request["precision"], request["threads"])
+    model = adapter.load(request["path"], request["precision"], request["threads"], request["settings"])
     loaded = time.perf_counter()
     _, _, first_tokens = model.run(prompts(source, vocabulary, 1, request["first_prompt"]), 1)
     answer = {

@@ -9,7 +9,10 @@ PRECISIONS = {
     "float": "compute type float32 (it has no bfloat16 on CPUs)",
     "int8": "compute type int8 (embedding and head too)",
 }
-FLAGS = "`generate_batch` with include_prompt_in_result=False, greedy, inter_threads 1, intra_threads as given, float32 cache"
+FLAGS = (
+    "`generate_batch` with include_prompt_in_result=False, greedy, inter_threads 1, intra_threads as given, float32 cache"
+)
+VARIANTS = {"its own choice of instructions": {}, "CT2_FORCE_CPU_ISA=AVX512": {"CT2_FORCE_CPU_ISA": "AVX512"}}
 _TYPES = {"float": "float32", "int8": "int8"}
 
 
@@ -38,7 +41,9 @@ def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None
     spec.save(str(out))
 
 
-def load(path: str, precision: str, threads: int) -> "Model":
+def load(path: str, precision: str, threads: int, settings: dict) -> "Model":
+    # Read when the first model is loaded.
+    os.environ.update(settings)
     return Model(path, precision, threads)
 
 

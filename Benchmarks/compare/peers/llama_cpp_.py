@@ -9,17 +9,16 @@ from importlib.metadata import version
 import numpy
 
 PRECISIONS = {
-    "float": "F16 weights (its arithmetic for them is float16 by float32), flash attention off",
-    "int8": "Q8_0, weights repacked while loading where it can, f16 cache",
-    "int4": "Q4_0, its quantizer's default mixture (embedding and head Q6_K or Q8_0), f16 cache",
+    "float": "F16",
+    "int8": "Q8_0",
+    "int4": "Q4_0 as its quantizer mixes it: the embedding, which is the head too, Q6_K",
 }
 FLAGS = (
-    "n_ctx 1024, n_batch and n_ubatch 512, n_threads and n_threads_batch as given, unified f16 cache, mmap; built with GGML_NATIVE=ON and "
-    "GGML_OPENMP=OFF (its own threads), by clang where there is one"
+    "n_ctx 1024, n_batch and n_ubatch 512, n_threads and n_threads_batch as given, one f16 cache for all sequences, mmap, "
+    "weights repacked where it can; built with GGML_NATIVE=ON and GGML_OPENMP=OFF (its own threads), by clang"
 )
+VARIANTS = {"flash attention off": {"flash_attn_type": 0}, "flash attention on": {"flash_attn_type": 1}}
 _TYPES = {"float": "LLAMA_FTYPE_MOSTLY_F16", "int8": "LLAMA_FTYPE_MOSTLY_Q8_0", "int4": "LLAMA_FTYPE_MOSTLY_Q4_0"}
-# -1 leaves it to llama.cpp, 0 is off, 1 on.
-FLASH = -1
 _BATCH = 8
 _CONTEXT = 1024
 
@@ -93,12 +92,12 @@ def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None
 # MARK: Running
 
 
-def load(path: str, precision: str, threads: int) -> "Model":
-    return Model(path, threads)
+def load(path: str, precision: str, threads: int, settings: dict) -> "Model":
+    return Model(path, threads, settings)
 
 
 class Model:
-    def __init__(self, path: str, threads: int) -> None:
+    def __init__(self, path: str, threads: int, settings: dict) -> None:
         import llama_cpp as library
 
         self._library = library
@@ -114,7 +113,7 @@ class Model:
         options.kv_unified = True
         options.n_threads = options.n_threads_batch = threads
         options.no_perf = True
-        options.flash_attn_type = FLASH
+        options.flash_attn_type = settings["flash_attn_type"]
         self._context = library.llama_init_from_model(self._model, options)
         if not self._context:
             raise RuntimeError("llama.cpp makes no context")

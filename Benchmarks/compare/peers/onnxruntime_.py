@@ -1,7 +1,6 @@
 """ONNX Runtime: GPT-2 written with its own fused operators, as its exporters for generation write decoders.
 
-GroupQueryAttention with past and present in one buffer, FastGelu, SkipLayerNormalization left to the optimizer; only the last position
-reaches the head.
+GroupQueryAttention with past and present in one buffer, FastGelu; only the last position reaches the head.
 """
 
 import json
@@ -18,9 +17,10 @@ PRECISIONS = {
     "int4": "MatMulNBits of 4 bits in blocks of 32, accuracy level 4 (int8 activations), head 8 bits",
 }
 FLAGS = (
-    "GroupQueryAttention with past and present in one buffer of 1024 tokens, IO binding, all graph optimizations, one session of "
-    "`intra_op_num_threads` threads that spin, float32 cache"
+    "GroupQueryAttention with past and present in one float32 buffer of 1024 tokens, IO binding, all graph optimizations, "
+    "intra_op_num_threads as given, spinning"
 )
+VARIANTS = {"": {}}
 _CONTEXT = 1024
 
 
@@ -155,7 +155,7 @@ def _in_blocks(model, precision: str):
 # MARK: Running
 
 
-def load(path: str, precision: str, threads: int) -> "Model":
+def load(path: str, precision: str, threads: int, settings: dict) -> "Model":
     return Model(pathlib.Path(path), threads)
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO GenAI: its pipeline with paged attention, over the graph that `openvino_` writes."""
+"""OpenVINO GenAI: its pipeline with paged attention, or its stateful one, over a graph that `openvino_graph` writes."""
 
 import pathlib
 import time
@@ -6,14 +6,24 @@ from importlib.metadata import version
 
 import numpy
 
-from peers import openvino_
+import openvino_graph
 
-PRECISIONS = openvino_.PRECISIONS
+PRECISIONS = {
+    "float": "float32 weights",
+    "int8": "int8 weights, a multiplier for each output, embedding and head too; dynamic int8 activations",
+    "int4": "int4 weights in groups of 128, embedding and head int8; dynamic int8 activations",
+}
 FLAGS = (
-    "LLMPipeline, paged attention (its default), a SchedulerConfig without prefix cache, up to 1024 tokens in a step; PERFORMANCE_HINT "
-    "LATENCY, INFERENCE_NUM_THREADS as given; inference precision and cache type are its defaults on this processor"
+    "LLMPipeline without prefix cache, PERFORMANCE_HINT LATENCY, INFERENCE_NUM_THREADS as given; cache type and size of "
+    "dynamic quantization's groups are its defaults"
 )
-OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "ATTENTION_BACKEND": "PA"}
+_PAGED, _STATEFUL = {"ATTENTION_BACKEND": "PA"}, {"ATTENTION_BACKEND": "SDPA"}
+VARIANTS = {
+    "paged attention": _PAGED,
+    "paged attention, INFERENCE_PRECISION_HINT=f32": _PAGED | {"INFERENCE_PRECISION_HINT": "f32"},
+    "paged attention, INFERENCE_PRECISION_HINT=bf16": _PAGED | {"INFERENCE_PRECISION_HINT": "bf16"},
+    "stateful": _STATEFUL,
+}
 
 
 def prepare(threads: int) -> None:
@@ -31,7 +41,7 @@ def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import AutoConfig, PreTrainedTokenizerFast
 
-    openvino_.convert(checkpoint, out, precision, last_only=False)
+    openvino_graph.write(checkpoint, out, precision)
     size = AutoConfig.from_pretrained(checkpoint).vocab_size
     tokenizer = Tokenizer(models.BPE(vocab={f"t{index}": index for index in range(size)}, merges=[]))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
@@ -41,17 +51,17 @@ def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None
         openvino.save_model(model, out / f"openvino_{name}.xml")
 
 
-def load(path: str, precision: str, threads: int) -> "Model":
-    return Model(path, threads)
+def load(path: str, precision: str, threads: int, settings: dict) -> "Model":
+    return Model(path, threads, settings)
 
 
 class Model:
-    def __init__(self, path: str, threads: int) -> None:
+    def __init__(self, path: str, threads: int, settings: dict) -> None:
         import openvino
         import openvino_genai as library
 
         self._library, self._tensor = library, openvino.Tensor
-        options = OPTIONS | {"INFERENCE_NUM_THREADS": threads}
+        options = settings | {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
         if options["ATTENTION_BACKEND"] == "PA":
             scheduler = library.SchedulerConfig()
             scheduler.enable_prefix_caching = False

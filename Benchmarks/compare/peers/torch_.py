@@ -6,12 +6,14 @@ import time
 from importlib.metadata import version
 
 PRECISIONS = {
-    "float": "float32, SDPA attention (bfloat16 was slower at decoding)",
-    "bf16": "bfloat16, SDPA attention",
-    "int8": "dynamic int8 of every linear layer and the head (qint8, FBGEMM/oneDNN)",
+    "float": "the checkpoint as it is",
+    "int8": "`quantize_dynamic` to qint8 of every linear layer and the head, while loading",
 }
 
-FLAGS = "eager, inference mode, use_cache with DynamicCache, logits_to_keep=1, torch.set_num_threads as given"
+FLAGS = (
+    "eager, SDPA attention, inference mode, use_cache with DynamicCache, logits_to_keep=1, torch.set_num_threads as given"
+)
+VARIANTS = {"float32": {"dtype": "float32"}, "bfloat16": {"dtype": "bfloat16"}}
 
 
 def prepare(threads: int) -> None:
@@ -29,24 +31,22 @@ def versions() -> dict[str, str]:
 
 
 def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None:
-    """float32 and int8 load the checkpoint itself (dynamic quantization happens while loading); bfloat16 is stored."""
-    import torch
-    from transformers import GPT2LMHeadModel
-
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    GPT2LMHeadModel.from_pretrained(checkpoint, dtype=kind).save_pretrained(out)
+    """It reads the checkpoint itself: dynamic quantization and other types happen while loading."""
+    out.symlink_to(checkpoint.resolve())
 
 
-def load(path: str, precision: str, threads: int) -> "Model":
-    return Model(path, precision)
+def load(path: str, precision: str, threads: int, settings: dict) -> "Model":
+    if precision == "int8" and settings["dtype"] != "float32":
+        raise ValueError("dynamic quantization is made from float32")
+    return Model(path, precision, settings)
 
 
 class Model:
-    def __init__(self, path: str, precision: str) -> None:
+    def __init__(self, path: str, precision: str, settings: dict) -> None:
         import torch
         from transformers import GPT2LMHeadModel
 
-        kind = torch.bfloat16 if precision == "bf16" else torch.float32
+        kind = getattr(torch, settings["dtype"])
         model = GPT2LMHeadModel.from_pretrained(path, dtype=kind, attn_implementation="sdpa").eval()
         self._model = _quantized(model) if precision == "int8" else model
         self._torch = torch

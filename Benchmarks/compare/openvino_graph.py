@@ -1,39 +1,14 @@
-"""OpenVINO: a stateful graph as its own exporter makes it (KV cache as variables, beam_idx, fused attention).
+"""GPT-2 as OpenVINO's own exporter makes it: a stateful graph, the KV cache as variables, beam_idx, fused attention.
 
-The graph is written with OpenVINO's operations, so that its weights are the checkpoint's and only the last position reaches the head.
-Weights are compressed in the form that its plugin for CPUs knows: integers, times a multiplier.
+It is written with OpenVINO's operations, so that its weights are the checkpoint's. Weights are compressed in the form that
+its plugin for CPUs knows: integers, times a multiplier.
 """
 
 import json
 import pathlib
-import time
-from importlib.metadata import version
 
 import numpy
 
-PRECISIONS = {
-    "float": "float32 weights",
-    "int8": "int8 weights, a multiplier for each output, embedding and head too; dynamic int8 activations",
-    "int4": "int4 weights in groups of 128, embedding and head int8; dynamic int8 activations",
-}
-
-FLAGS = (
-    "stateful graph with fused attention, run by InferRequest (the runtime under GenAI, without its prefix cache); PERFORMANCE_HINT LATENCY, "
-    "NUM_STREAMS 1, INFERENCE_NUM_THREADS as given; inference precision and cache type are its defaults on this processor"
-)
-
-OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
-
-
-def prepare(threads: int) -> None:
-    import openvino  # noqa: F401
-
-
-def versions() -> dict[str, str]:
-    return {"openvino": version("openvino")}
-
-
-# MARK: Conversion
 
 
 class _Weights:
@@ -81,7 +56,7 @@ class _Weights:
         return ops.reshape(product, ops.constant(numpy.array([outputs, inputs])), False)
 
 
-def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str, last_only: bool = True) -> None:
+def write(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None:
     import openvino
     from safetensors.numpy import load_file
 
@@ -92,14 +67,14 @@ def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str, last_on
     }
     out.mkdir()
     weights = _Weights(tensors, precision)
-    model = _graph(config, weights, last_only)
+    model = _graph(config, weights)
     openvino.save_model(model, out / "openvino_model.xml", compress_to_fp16=False)
 
 
-def _graph(config: dict, weights: _Weights, last_only: bool):
-    """ids [b, s], attention_mask [b, t], position_ids [b, s], beam_idx [b] -> logits of the last or all positions.
+def _graph(config: dict, weights: _Weights):
+    """ids [b, s], attention_mask [b, t], position_ids [b, s], beam_idx [b] -> logits of all positions; the pipeline keeps the last.
 
-    All positions are told by the mask's shape alone: every sequence of a batch is as long as the others.
+    Of the mask only the shape counts: every sequence of a batch is as long as the others.
     """
     import openvino
     from openvino import opset13 as ops
@@ -176,48 +151,6 @@ def _graph(config: dict, weights: _Weights, last_only: bool):
         x = ops.add(x, attention(norm(x, f"{name}.ln_1"), f"{name}.attn", index))
         hidden = ops.gelu(linear(norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"), "tanh")
         x = ops.add(x, linear(hidden, f"{name}.mlp.c_proj"))
-    x = norm(x, "ln_f")
-    if last_only:
-        x = ops.gather(x, whole(-1), ops.constant(numpy.int64(1)))
-    logits = ops.matmul(x, embedding, False, True)
+    logits = ops.matmul(norm(x, "ln_f"), embedding, False, True)
     logits.output(0).set_names({"logits"})
     return openvino.Model([ops.result(logits)], sinks, inputs, variables, "gpt2")
-
-
-# MARK: Running
-
-
-def load(path: str, precision: str, threads: int) -> "Model":
-    return Model(path, threads)
-
-
-class Model:
-    def __init__(self, path: str, threads: int) -> None:
-        import openvino
-
-        options = OPTIONS | {"INFERENCE_NUM_THREADS": threads}
-        compiled = openvino.Core().compile_model(f"{path}/openvino_model.xml", "CPU", options)
-        self._request = compiled.create_infer_request()
-
-    def _step(self, ids: numpy.ndarray, position: int, beams: numpy.ndarray) -> numpy.ndarray:
-        batch, length = ids.shape
-        positions = numpy.broadcast_to(numpy.arange(position, position + length), (batch, length))
-        inputs = {
-            "input_ids": ids,
-            "attention_mask": numpy.ones((batch, position + length), dtype=numpy.int64),
-            "position_ids": numpy.ascontiguousarray(positions),
-            "beam_idx": beams,
-        }
-        results = self._request.infer(inputs, share_inputs=True, share_outputs=True)
-        return results[0][:, -1].argmax(-1)[:, None]
-
-    def run(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float, list[int]]:
-        self._request.reset_state()
-        beams = numpy.arange(len(prompts), dtype=numpy.int32)
-        ids = numpy.array(prompts, dtype=numpy.int64)
-        start = time.perf_counter()
-        tokens = self._step(ids, 0, beams)
-        first, start_tokens = time.perf_counter(), tokens[:, 0].tolist()
-        for position in range(ids.shape[1], ids.shape[1] + new_tokens - 1):
-            tokens = self._step(tokens, position, beams)
-        return first - start, time.perf_counter() - first, start_tokens
