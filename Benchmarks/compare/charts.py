@@ -5,7 +5,7 @@ from results import MEASURES, Results
 
 _COLORS = {"float": "#6b7280", "int8": "#1d4ed8", "int4": "#c2410c", None: "#f59e0b"}
 _PANELS = ["prefill_512", "decode", "batch_8", "peak"]
-_WIDTH, _LABEL, _ROW, _TOP = 560.0, 138.0, 19.0, 48.0
+_WIDTH, _LABEL, _ROW, _TOP = 560.0, 150.0, 19.0, 48.0
 
 
 def draw(results: Results, model: str, threads: int) -> str:
@@ -50,9 +50,8 @@ def _panel(results: Results, model: str, threads: int, measure, contenders: list
         middle = _TOP + _ROW * (index + 0.5)
         is_lathe = contender.engine == "lathe"
         weight = ' font-weight="bold"' if is_lathe else ""
-        parts.append(
-            f'<text x="{_LABEL - 6:.0f}" y="{middle + 4:.1f}" text-anchor="end"{weight}>{_escaped(contender.title)}</text>'
-        )
+        place = f'x="{_LABEL - 6:.0f}" y="{middle + 4:.1f}" text-anchor="end"'
+        parts.append(f"<text {place}{weight}>{_escaped(contender.title)}</text>")
         if median is None:
             continue
         color = _COLORS[contender.group]

@@ -3,10 +3,10 @@
 
     python3 Benchmarks/compare/compare.py [--models gpt2] [--peers lathe,llama.cpp] [--rounds 5] [--report-only]
 
-Every round measures every contender once, in an order drawn anew; a pass is a fresh process that loads, gives its first
-token, and runs every phase, on prompts that no round repeats. Right before and after each pass the read bandwidth of the
-machine is probed with as many threads. A pass during which the machine did other work is repeated; what remains disturbed
-is marked. Where an engine can be run in several ways, one pass of each is timed first and the fastest way is kept
+Every round measures every contender once, in an order drawn anew; a pass is a fresh process that loads, gives its
+first token, and runs every phase, on prompts that no round repeats. Right before and after each pass the read bandwidth
+of the machine is probed with as many threads. A pass during which the machine did other work is repeated; what remains
+disturbed is marked. Where an engine can be run in several ways, one pass of each is timed first and the fastest is kept
 (choices.json). Passes are kept in results.jsonl as they come, so that an interrupted run goes on where it was.
 """
 

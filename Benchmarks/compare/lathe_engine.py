@@ -22,7 +22,7 @@ def convert(lathe: pathlib.Path, checkpoint: pathlib.Path, out: pathlib.Path, pr
 
 
 def measure(lathe: pathlib.Path, model: pathlib.Path, threads: int, phases: list[dict], seed: str) -> dict:
-    """One pass. The first token is timed from the start of the process to its end, and peak memory is all of the process."""
+    """One pass. First token: from the start of the process to its end. Peak memory: all of the process."""
 
     def run(*arguments: object) -> dict:
         command = [str(lathe), *map(str, arguments), "--model", str(model), "--threads", str(threads), "--json"]

@@ -1,14 +1,13 @@
 """GPT-2 as OpenVINO's own exporter makes it: a stateful graph, the KV cache as variables, beam_idx, fused attention.
 
-It is written with OpenVINO's operations, so that its weights are the checkpoint's. Weights are compressed in the form that
-its plugin for CPUs knows: integers, times a multiplier.
+It is written with OpenVINO's operations, so that its weights are the checkpoint's. Weights are compressed in the form
+that its plugin for CPUs knows: integers, times a multiplier.
 """
 
 import json
 import pathlib
 
 import numpy
-
 
 
 class _Weights:
@@ -50,9 +49,7 @@ class _Weights:
         packed = (nibbles[:, 0] | (nibbles[:, 1] << 4)).astype(numpy.uint8)
         self._kept.append(packed)
         tensor = openvino.Tensor(packed, list(weight.shape), openvino.Type.i4)
-        product = ops.multiply(
-            ops.convert(ops.constant(tensor), "f32"), ops.constant(scale.astype(numpy.float32))
-        )
+        product = ops.multiply(ops.convert(ops.constant(tensor), "f32"), ops.constant(scale.astype(numpy.float32)))
         return ops.reshape(product, ops.constant(numpy.array([outputs, inputs])), False)
 
 
@@ -72,7 +69,7 @@ def write(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None:
 
 
 def _graph(config: dict, weights: _Weights):
-    """ids [b, s], attention_mask [b, t], position_ids [b, s], beam_idx [b] -> logits of all positions; the pipeline keeps the last.
+    """ids [b, s], attention_mask [b, t], position_ids [b, s], beam_idx [b] -> logits [b, s, vocabulary].
 
     Of the mask only the shape counts: every sequence of a batch is as long as the others.
     """
@@ -102,9 +99,7 @@ def _graph(config: dict, weights: _Weights):
         parameter.output(0).set_names({parameter.get_friendly_name()})
     zero = ops.constant(numpy.int64(0))
     embedding = weights.matrix("wte.weight", embedding=True)
-    x = ops.add(
-        ops.gather(embedding, ids, zero), ops.gather(weights.vector("wpe.weight"), positions, zero)
-    )
+    x = ops.add(ops.gather(embedding, ids, zero), ops.gather(weights.vector("wpe.weight"), positions, zero))
 
     # A query sees keys up to its own position: [b, 1, s, t].
     total = ops.gather(ops.shape_of(mask_in, "i64"), ops.constant(numpy.int64(1)), zero)
@@ -113,9 +108,7 @@ def _graph(config: dict, weights: _Weights):
     mask = ops.select(seen, ops.constant(numpy.float32(0)), ops.constant(numpy.float32(-65504)))
 
     batch = ops.gather(ops.shape_of(ids, "i64"), whole(0), zero)
-    empty = ops.broadcast(
-        ops.constant(numpy.float32(0)), ops.concat([batch, whole(heads, 0, head)], 0)
-    )
+    empty = ops.broadcast(ops.constant(numpy.float32(0)), ops.concat([batch, whole(heads, 0, head)], 0))
     variables, sinks = [], []
 
     def cached(value, name: str):

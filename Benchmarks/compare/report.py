@@ -6,7 +6,7 @@ import pathlib
 import statistics
 
 import charts
-from matrix import ENGINES, LATHE_OPTIONS, LATHE_PRECISIONS, PHASES, Contender
+from matrix import ENGINES, FIRST_PROMPT, LATHE_OPTIONS, LATHE_PRECISIONS, PHASES, Contender
 from results import MEASURES, Measure, Results, title
 
 _GROUPS = {"int8": "int8", "int4": "int4", "float": "float32 and float16"}
@@ -30,6 +30,9 @@ def write(records: list[dict], machine: dict, docs: pathlib.Path) -> None:
 def _head(machine: dict, results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(results.versions().items()))
     virtual = ", a virtual machine" if machine["virtual"] else ""
+    rounds = f"{results.rounds} round{'' if results.rounds == 1 else 's'}"
+    processor = f"{machine['processor']} ({machine['family']}), {machine['cores']} cores"
+    lacks = ", ".join(machine["lacks"]) or "none of those looked for"
     isa = next((r["isa"] for passes in results.passes.values() for r in passes.values() if "isa" in r), "unknown")
     return f"""# Beside other engines
 
@@ -37,13 +40,14 @@ The same random weights (`lathe synthesize`) run by Lathe and by others, in alte
 
     make compare
 
-from {results.rounds} round{"" if results.rounds == 1 else "s"}. Speed does not depend on what the weights are; quality is measured in [quality.md](quality.md).
+from {rounds}. Speed does not depend on what the weights are; quality is measured in
+[quality.md](quality.md).
 
 | | |
 | :-- | :-- |
 | Date | {machine["date"]} |
-| Processor | {machine["processor"]} ({machine["family"]}), {machine["cores"]} cores{virtual}, {machine["memory_bytes"] / 1e9:.0f} GB |
-| Instruction sets | has {", ".join(machine["has"])}; lacks {", ".join(machine["lacks"]) or "none of those looked for"} |
+| Processor | {processor}{virtual}, {machine["memory_bytes"] / 1e9:.0f} GB |
+| Instruction sets | has {", ".join(machine["has"])}; lacks {lacks} |
 | System | {machine["system"]} |
 | Lathe | {machine["lathe"]["version"]}, commit {machine["lathe"]["commit"]}, level {isa} |
 | Others | {versions} |"""
@@ -54,8 +58,8 @@ def _summary(results: Results) -> str:
     lines = [
         "## Summary",
         "",
-        "How many times better Lathe is than the best peer of the same precision (above 1: Lathe is ahead, also where less is",
-        "better), the median over rounds; in brackets that peer.",
+        "How many times better Lathe is than the best peer of the same precision (above 1: Lathe is ahead, also where less",
+        "is better), the median over rounds; in brackets that peer.",
         "",
         "| Model | Threads | Measurement | " + " | ".join(_GROUPS.values()) + " |",
         "| :-- | --: | :-- |" + " --: |" * len(_GROUPS),
@@ -77,7 +81,8 @@ def _summary(results: Results) -> str:
             else:
                 lost += 1
                 text = f"**{text}**"
-                peers_win.append(f"- {model}, {name}, {_row_title(measure, threads)}: **{winner.title}**, {1 / ratio:.2f} ×")
+                row = f"{model}, {name}, {_row_title(measure, threads)}"
+                peers_win.append(f"- {row}: **{winner.title}**, {1 / ratio:.2f} ×")
             cells.append(text)
         lines.append(f"| {model} | {threads if measure.per_threads else ''} | {measure.title} | {' | '.join(cells)} |")
     lines += ["", f"Lathe wins {won} of {won + lost} rows."]
@@ -122,9 +127,7 @@ def _model(results: Results, model: str) -> str:
     return "\n".join(parts)
 
 
-def _row(
-    results: Results, model: str, threads: int, group: str, measure: Measure, contenders: list[Contender]
-) -> str:
+def _row(results: Results, model: str, threads: int, group: str, measure: Measure, contenders: list[Contender]) -> str:
     winner = results.winner(model, threads, group, measure)
     cells = [
         _cell(list(results.values(model, threads, contender, measure).values()), contender == winner)
@@ -154,20 +157,25 @@ def _number(value: float) -> str:
 def _method() -> str:
     extents = {phase["name"]: phase for phase in PHASES}
     batch = extents["batch_8"]
+    short, long = extents["prefill_128"]["runs"], extents["prefill_512"]["runs"]
+    steps = f"{batch['new'] - 1} steps after {batch['prompt']} tokens"
     return f"""## How it was measured
 
-- All engines convert one float32 checkpoint. Cells are medians over rounds (least–most); the best of a row is bold, "half pruned" stands
-  outside the contest: its weights are not those of the others.
-- Each round measures every engine once, in an order drawn anew, each in a fresh process: load, first token of a prompt of 32, one run of each
-  phase that is not counted, then {extents["prefill_128"]["runs"]} runs of prefill 128, {extents["prefill_512"]["runs"]} of prefill 512, one of decoding 128 tokens after 32, one of {batch["batch"]} sequences at once ({batch["new"] - 1} steps after
-  32 tokens, tokens/s summed). No prompt is used twice, nothing is cached between them. Prefill ends with the first token in hand; only the
-  last position goes through the head. Tokens are the likeliest ones.
-- Ratios to Lathe are taken within a round, then their median. Read bandwidth is probed before and after each pass with the pass's threads.
-- *Load to first token*: page cache warm. Peers: from loading the model to the first token, their modules imported already. Lathe: the whole
-  process, from its start to its end.
-- *Peak memory*: VmHWM after the phases with one sequence; mapped files count. Over imports: less what the Python process held before
-  loading. Lathe has nothing to take off: its figure is the whole process in both rows.
-- A pass during which other work took more than 5 % of the machine is repeated; if it stays disturbed it is counted below."""
+- All engines convert one float32 checkpoint. Cells are medians over rounds (least–most); the best of a row is bold.
+  "Half pruned" stands outside the contest: its weights are not those of the others.
+- Each round measures every engine once, in an order drawn anew, each in a fresh process: load, first token of a prompt
+  of {FIRST_PROMPT}, then of each phase a run that is not counted and some that are: {short} of prefill 128, {long} of
+  prefill 512, one of decoding 128 tokens after 32, one of {batch["batch"]} sequences at once ({steps}, tokens/s summed).
+  Every prompt is another, nothing is cached between them. Prefill ends with the first token in hand; only the last
+  position goes through the head. Tokens are the likeliest ones.
+- Ratios to Lathe are taken within a round, then their median. Read bandwidth is probed before and after each pass, with
+  the pass's threads.
+- *Load to first token*: page cache warm. Peers: from loading the model to the first token, their modules imported
+  already. Lathe: the whole process, from its start to its end.
+- *Peak memory*: VmHWM after the phases with one sequence; mapped files count. Over imports: less what the Python
+  process held before loading. Lathe has nothing to take off: its figure is the whole process in both rows.
+- A pass during which other work took more than 5 % of the machine is repeated; if it stays disturbed it counts, and is
+  told below."""
 
 
 def _flags(results: Results) -> str:
@@ -209,12 +217,14 @@ def _checks(results: Results, machine: dict) -> str:
         agreement = results.agreement(model)
         if agreement:
             shares = ", ".join(f"{title(key)} {same}/{count}" for key, (same, count) in agreement.items())
-            lines.append(f"- First tokens on {model} that equal PyTorch's in float32 (random weights, so rounding decides many): {shares}.")
+            lines.append(
+                f"- First tokens on {model} that equal PyTorch's in float (random weights: many are close): {shares}."
+            )
     return "\n".join([*lines, "", *_earlier(results, machine)])
 
 
 def _earlier(results: Results, machine: dict) -> list[str]:
-    """Whether each peer is set up as well as it was before: its figure by its probe, against the best of earlier days."""
+    """Whether each peer is set up as well as it was before: its figure by its probe, against earlier bests."""
     earlier = json.loads((pathlib.Path(__file__).with_name("earlier.json")).read_text())
     lines = [
         "### Against earlier figures of the peers",

@@ -77,7 +77,7 @@ class Results:
         return self._best(model, threads, measure, self.contenders(model, group))
 
     def lead(self, model: str, threads: int, group: str, measure: Measure) -> tuple[float, Contender] | None:
-        """How many times better Lathe is than the best peer, the median over rounds that measured both; and that peer."""
+        """How many times better Lathe is than the best peer, a median over rounds that measured both; and that peer."""
         contenders = self.contenders(model, group)
         lathe = next((contender for contender in contenders if contender.engine == "lathe"), None)
         peers = [contender for contender in contenders if contender.engine != "lathe"]

@@ -9,6 +9,6 @@
     load(path, precision, threads, settings)    a model that can
         run(prompts, new_tokens) -> (prefill_seconds, decode_seconds, first token of each prompt)
 
-`run` starts from an empty cache. Prompts have one length. Prefill ends with the first token of every prompt in hand; the
-other `new_tokens - 1` tokens of each prompt are decoding. Tokens are the likeliest ones, and no token ends a text.
+`run` starts from an empty cache. Prompts have one length. Prefill ends with the first token of every prompt in hand;
+the other `new_tokens - 1` tokens of each prompt are decoding. Tokens are the likeliest ones; none ends a text.
 """

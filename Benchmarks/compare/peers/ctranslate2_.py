@@ -10,7 +10,8 @@ PRECISIONS = {
     "int8": "compute type int8 (embedding and head too)",
 }
 FLAGS = (
-    "`generate_batch` with include_prompt_in_result=False, greedy, inter_threads 1, intra_threads as given, float32 cache"
+    "`generate_batch` with include_prompt_in_result=False, greedy, inter_threads 1, intra_threads as given, "
+    "float32 cache"
 )
 VARIANTS = {"its own choice of instructions": {}, "CT2_FORCE_CPU_ISA=AVX512": {"CT2_FORCE_CPU_ISA": "AVX512"}}
 _TYPES = {"float": "float32", "int8": "int8"}

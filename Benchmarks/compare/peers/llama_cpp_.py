@@ -14,8 +14,8 @@ PRECISIONS = {
     "int4": "Q4_0 as its quantizer mixes it: the embedding, which is the head too, Q6_K",
 }
 FLAGS = (
-    "n_ctx 1024, n_batch and n_ubatch 512, n_threads and n_threads_batch as given, one f16 cache for all sequences, mmap, "
-    "weights repacked where it can; built with GGML_NATIVE=ON and GGML_OPENMP=OFF (its own threads), by clang"
+    "n_ctx 1024, n_batch and n_ubatch 512, n_threads and n_threads_batch as given, one f16 cache for all sequences, "
+    "mmap, weights repacked where it can; built with GGML_NATIVE=ON and GGML_OPENMP=OFF (its own threads), by clang"
 )
 VARIANTS = {"flash attention off": {"flash_attn_type": 0}, "flash attention on": {"flash_attn_type": 1}}
 _TYPES = {"float": "LLAMA_FTYPE_MOSTLY_F16", "int8": "LLAMA_FTYPE_MOSTLY_Q8_0", "int4": "LLAMA_FTYPE_MOSTLY_Q4_0"}

@@ -12,13 +12,13 @@ import numpy
 
 PRECISIONS = {
     "float": "float32",
-    "int8": "`quantize_dynamic`: int8 weights for each output, head and embedding too; int8 activations for each tensor",
+    "int8": "`quantize_dynamic`: int8 weights for each output, head and embedding too; uint8 activations",
     "blocks": "MatMulNBits of 8 bits in blocks of 32, accuracy level 4 (int8 activations), head too",
     "int4": "MatMulNBits of 4 bits in blocks of 32, accuracy level 4 (int8 activations), head 8 bits",
 }
 FLAGS = (
-    "GroupQueryAttention with past and present in one float32 buffer of 1024 tokens, IO binding, all graph optimizations, "
-    "intra_op_num_threads as given, spinning"
+    "GroupQueryAttention with past and present in one float32 buffer of 1024 tokens, IO binding, all graph "
+    "optimizations, intra_op_num_threads as given, spinning"
 )
 VARIANTS = {"": {}}
 _CONTEXT = 1024
@@ -129,7 +129,8 @@ def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None
         out.rename(plain)
         out.mkdir()
         quantize_dynamic(
-            plain / "model.onnx", path, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gather"],
+            plain / "model.onnx", path, per_channel=True, weight_type=QuantType.QInt8,
+            op_types_to_quantize=["MatMul", "Gather"],
             use_external_data_format=True, extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )  # fmt: skip
         for file in plain.iterdir():
@@ -144,7 +145,7 @@ def _in_blocks(model, precision: str):
 
     head = model.graph.node[-1].name
     layers = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name != head]
-    for bits, excluded in (((8, []),) if precision == "blocks" else ((4, [head]), (8, layers))):
+    for bits, excluded in ((8, []),) if precision == "blocks" else ((4, [head]), (8, layers)):
         options = DefaultWeightOnlyQuantConfig(block_size=32, is_symmetric=True, accuracy_level=4, bits=bits)
         quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=excluded, algo_config=options)
         quantizer.process()
@@ -168,9 +169,7 @@ class Model:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        self._session = onnxruntime.InferenceSession(
-            path / "model.onnx", options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnxruntime.InferenceSession(path / "model.onnx", options, providers=["CPUExecutionProvider"])
         shape = json.loads((path / "shape.json").read_text())
         self._layers, self._heads = shape["n_layer"], shape["n_head"]
         self._head = shape["n_embd"] // shape["n_head"]

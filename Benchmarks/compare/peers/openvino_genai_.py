@@ -5,7 +5,6 @@ import time
 from importlib.metadata import version
 
 import numpy
-
 import openvino_graph
 
 PRECISIONS = {
@@ -14,8 +13,8 @@ PRECISIONS = {
     "int4": "int4 weights in groups of 128, embedding and head int8; dynamic int8 activations",
 }
 FLAGS = (
-    "LLMPipeline without prefix cache, PERFORMANCE_HINT LATENCY, INFERENCE_NUM_THREADS as given; cache type and size of "
-    "dynamic quantization's groups are its defaults"
+    "LLMPipeline without prefix cache, PERFORMANCE_HINT LATENCY, INFERENCE_NUM_THREADS as given; cache type and size "
+    "of dynamic quantization's groups are its defaults"
 )
 _PAGED, _STATEFUL = {"ATTENTION_BACKEND": "PA"}, {"ATTENTION_BACKEND": "SDPA"}
 VARIANTS = {

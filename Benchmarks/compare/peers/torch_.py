@@ -11,7 +11,8 @@ PRECISIONS = {
 }
 
 FLAGS = (
-    "eager, SDPA attention, inference mode, use_cache with DynamicCache, logits_to_keep=1, torch.set_num_threads as given"
+    "eager, SDPA attention, inference mode, use_cache with DynamicCache, logits_to_keep=1, torch.set_num_threads as "
+    "given"
 )
 VARIANTS = {"float32": {"dtype": "float32"}, "bfloat16": {"dtype": "bfloat16"}}
 
