@@ -97,7 +97,11 @@ class Comparison:
         self._choices = json.loads(self._choices_file.read_text()) if self._choices_file.exists() else {}
         # The last record of a place counts.
         latest = {(*_place(record), record["contender"]): record for record in read(self._results)}
-        self._done = {place for place, record in latest.items() if not (redo_disturbed and record.get("disturbed"))}
+        self._done = {
+            place
+            for place, record in latest.items()
+            if "error" not in record and not (redo_disturbed and record["disturbed"])
+        }
 
     def run(self, models: list[str], threads: list[int], rounds: int, full: bool) -> None:
         plan = [

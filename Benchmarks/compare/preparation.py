@@ -1,6 +1,7 @@
 """The virtual environment, the checkpoints, and every contender's conversion of them; each made once."""
 
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -31,9 +32,11 @@ class Workshop:
     def install(self) -> None:
         """Installs the pinned packages, one by one where all at once fails, so that one failure costs one engine."""
         pins = HERE / "requirements.txt"
-        stamp = self.work / "venv/requirements.sha256"
-        wanted = hashlib.sha256(pins.read_bytes()).hexdigest()
-        if stamp.exists() and stamp.read_text() == wanted:
+        stamp = self.work / "venv/requirements.json"
+        digest = hashlib.sha256(pins.read_bytes()).hexdigest()
+        done = json.loads(stamp.read_text()) if stamp.exists() else {}
+        if done.get("sha256") == digest:
+            self.failures |= done["failures"]
             return
         say("installing the engines; llama.cpp is compiled, which takes some ten minutes")
         if not self.python.exists():
@@ -47,14 +50,14 @@ class Workshop:
             environment.setdefault("CC", "clang")
             environment.setdefault("CXX", "clang++")
         pip = [self.python, "-m", "pip", "install", "--quiet", "--no-binary", "llama-cpp-python"]
-        if self._run([*pip, "-r", pins], environment).returncode == 0:
-            stamp.write_text(wanted)
-            return
-        for line in pins.read_text().splitlines():
-            if line and not line.startswith("#"):
-                completed = self._run([*pip, line], environment)
-                if completed.returncode:
-                    say(f"{line} cannot be installed: {_last_line(completed)}")
+        if self._run([*pip, "-r", pins], environment).returncode:
+            for line in pins.read_text().splitlines():
+                if line and not line.startswith("#"):
+                    completed = self._run([*pip, line], environment)
+                    if completed.returncode:
+                        self.failures[line] = f"cannot be installed: {_last_line(completed)}"
+                        say(f"{line} {self.failures[line]}")
+        stamp.write_text(json.dumps({"sha256": digest, "failures": self.failures}))
 
     # MARK: Models
 

@@ -58,8 +58,8 @@ def _summary(results: Results) -> str:
     lines = [
         "## Summary",
         "",
-        "How many times better Lathe is than the best peer of the same precision (above 1: Lathe is ahead, also where less",
-        "is better), the median over rounds; in brackets that peer.",
+        "How many times better Lathe is than the best peer of the same precision (above 1: Lathe is ahead, also where",
+        "less is better), the median over rounds; in brackets that peer.",
         "",
         "| Model | Threads | Measurement | " + " | ".join(_GROUPS.values()) + " |",
         "| :-- | --: | :-- |" + " --: |" * len(_GROUPS),
@@ -165,8 +165,9 @@ def _method() -> str:
   "Half pruned" stands outside the contest: its weights are not those of the others.
 - Each round measures every engine once, in an order drawn anew, each in a fresh process: load, first token of a prompt
   of {FIRST_PROMPT}, then of each phase a run that is not counted and some that are: {short} of prefill 128, {long} of
-  prefill 512, one of decoding 128 tokens after 32, one of {batch["batch"]} sequences at once ({steps}, tokens/s summed).
-  Every prompt is another, nothing is cached between them. Prefill ends with the first token in hand; only the last
+  prefill 512, one of decoding 128 tokens after 32, one of {batch["batch"]} sequences at once ({steps}, tokens/s
+  summed). Every prompt is another, nothing is cached between them. Prefill ends
+  with the first token in hand; only the last
   position goes through the head. Tokens are the likeliest ones.
 - Ratios to Lathe are taken within a round, then their median. Read bandwidth is probed before and after each pass, with
   the pass's threads.
@@ -211,6 +212,7 @@ def _checks(results: Results, machine: dict) -> str:
                 f"- Read bandwidth during {model}, {threads} thread{'' if threads == 1 else 's'}: "
                 f"{statistics.median(probes):.1f} GB/s ({min(probes):.1f}–{max(probes):.1f})."
             )
+    lines += [f"- Failed: {text}" for text in results.failed_passes]
     for key, error in results.failures.items():
         lines.append(f"- Not measured: {title(key)}: {error}")
     for model in results.models:

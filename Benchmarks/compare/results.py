@@ -43,11 +43,16 @@ def _peak(record: dict) -> float | None:
 
 class Results:
     def __init__(self, records: list[dict]) -> None:
+        # Why what was not measured was not, and passes that failed beside others that did not.
         self.failures = {}
+        self.failed_passes: list[str] = []
         self.passes: dict[tuple[str, int, str], dict[int, dict]] = {}
         for record in records:
             if "error" in record:
                 self.failures[record["contender"]] = record["error"]
+                if "round" in record:
+                    place = f"{record['model']}, {record['threads']} threads, round {record['round'] + 1}"
+                    self.failed_passes.append(f"{title(record['contender'])}, {place}: {record['error']}")
             else:
                 place = (record["model"], record["threads"], record["contender"])
                 self.passes.setdefault(place, {})[record["round"]] = record
@@ -147,7 +152,7 @@ class Results:
 
 def title(key: str) -> str:
     engine, _, precision = key.partition("/")
-    return f"{ENGINES[engine]}, {precision}" if precision else ENGINES[engine]
+    return f"{ENGINES[engine]}, {precision}" if precision else key
 
 
 def _ordered(models) -> list[str]:
