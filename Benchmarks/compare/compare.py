@@ -277,8 +277,10 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = _arguments()
     workshop = Workshop(arguments.work, arguments.lathe)
-    workshop.install()
-    if pathlib.Path(sys.prefix).resolve() != workshop.python.parent.parent.resolve():
+    if not arguments.report_only:
+        workshop.install()
+    venv = workshop.python.parent.parent
+    if venv.exists() and pathlib.Path(sys.prefix).resolve() != venv.resolve():
         # Whatever is written next may use the installed packages.
         os.execv(workshop.python, [str(workshop.python), *sys.argv])
     results = workshop.work / "results.jsonl"

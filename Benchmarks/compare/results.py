@@ -47,7 +47,8 @@ class Results:
         self.failures = {}
         self.failed_passes: list[str] = []
         self.passes: dict[tuple[str, int, str], dict[int, dict]] = {}
-        for record in records:
+        places = ("contender", "model", "threads", "round")
+        for record in {tuple(record.get(key) for key in places): record for record in records}.values():
             if "error" in record:
                 self.failures[record["contender"]] = record["error"]
                 if "round" in record:
