@@ -80,7 +80,12 @@ class Results:
         return statistics.median(values.values()) if values else None
 
     def winner(self, model: str, threads: int, group: str, measure: Measure) -> Contender | None:
-        return self._best(model, threads, measure, self.contenders(model, group))
+        """The best of a contest; between Lathe and the best peer their rounds decide, not their medians."""
+        lead = self.lead(model, threads, group, measure)
+        if lead is None:
+            return self._best(model, threads, measure, self.contenders(model, group))
+        ratio, peer = lead
+        return next(c for c in self.contenders(model, group) if c.engine == "lathe") if ratio >= 1 else peer
 
     def lead(self, model: str, threads: int, group: str, measure: Measure) -> tuple[float, Contender] | None:
         """How many times better Lathe is than the best peer, a median over rounds that measured both; and that peer."""
