@@ -31,7 +31,7 @@ from preparation import HERE, Workshop, say, size
 
 # Share of the machine that others may take during a pass.
 _DISTURBANCE = 0.05
-_PASS_LIMIT_SECONDS = 300
+_PASS_LIMIT_SECONDS = 600
 
 
 class Worker:
