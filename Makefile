@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 THREADS ?= 1,2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-arm lint format bench bench-formats bench-kernels quality proof fuzz clean
+.PHONY: help setup build demo test test-arm lint format bench bench-formats bench-kernels compare quality proof fuzz clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ bench: build ## measure on random weights of GPT-2 small: THREADS=1,2
 
 bench-formats: build ## time dense, int4 and sparse weights of GPT-2 small beside each other: THREADS=1,2
 	@python3 Benchmarks/formats.py --lathe $(BIN)/lathe --work $(WORK) --threads $(THREADS)
+
+compare: build ## measure Lathe beside other engines (from PyPI); writes docs/benchmarks.md: ARGUMENTS="--models gpt2"
+	@python3 Benchmarks/compare/compare.py --lathe $(BIN)/lathe $(ARGUMENTS)
 
 quality: build ## measure what every recipe costs the bundled model; writes docs/quality.md and docs/quality.svg
 	@scripts/quality.sh $(BIN)/lathe .build/quality

@@ -21,6 +21,8 @@ struct Bench: AsyncParsableCommand, FencedCommand {
     var batch: Int = 1
     @Option(help: ArgumentHelp("Runs that are counted, after one that is not.", valueName: "n"))
     var runs: Int = 5
+    @Option(help: ArgumentHelp("Of the random prompts; each run has others.", valueName: "n"))
+    var seed: UInt64 = 1
     @Flag(help: "Print one JSON object.")
     var json = false
 
@@ -47,6 +49,7 @@ struct Bench: AsyncParsableCommand, FencedCommand {
         benchmark.newTokens = newTokens
         benchmark.batch = batch
         benchmark.runs = runs
+        benchmark.seed = seed
 
         var results: [Benchmark.Result] = []
         for threads in self.model.threads?.counts ?? [loaded.threads] {
