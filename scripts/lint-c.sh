@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 clang=$(dirname "$(readlink -f "$(command -v swift)")")/clang
 [[ -x $clang ]] || clang=clang
-folders=(Sources/CKernels)
+folders=(Sources/CKernels Benchmarks/kernels)
 # For LD_PRELOAD: it is compiled on Linux alone.
 [[ $(uname) == Linux ]] && folders+=(Tests/Support/Allocations)
 find "${folders[@]}" -name '*.c' -print0 | sort -z |
