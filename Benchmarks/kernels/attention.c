@@ -88,7 +88,11 @@ static void measure_attention_rows(const char *family, const subject *s) {
 
 // MARK: - Store
 
-static size_t stored_bytes(const subject *s) { return s->rows * HEAD_DIM * element_bytes[s->type]; }
+// Whole lines of the cache: sixteen tokens' keys lie in the same ones. The last row is the last position of the last block.
+static size_t key_bytes(const subject *s, size_t tokens) {
+  return lathe_round_up(tokens, 16) * HEAD_DIM * element_bytes[s->type];
+}
+static size_t value_bytes(const subject *s, size_t tokens) { return tokens * HEAD_DIM * element_bytes[s->type]; }
 
 static void store(const void *context) {
   const subject *s = context;
@@ -99,25 +103,30 @@ static void store(const void *context) {
   }
 }
 
-// Keys and values are made of the same rows. Of the cache as many bytes are read as are stored, whole blocks in place.
+// Keys and values are made of the same rows.
 static void probe_stored(const void *context) {
   const subject *s = context;
-  const size_t head = head_bytes(s->type);
+  const size_t whole = LATHE_KV_BLOCK_TOKENS;
   for (size_t h = 0; h < s->heads; h++) {
+    const lathe_kv_head head = head_at(s, h);
     read_bytes(rows_of(s, h), s->rows * HEAD_DIM * sizeof(float));
-    for (size_t left = 2 * stored_bytes(s), b = BLOCKS - 1; left > 0; b--) {
-      const size_t bytes = left < 2 * head ? left : 2 * head;
-      read_bytes(data.blocks[b] + h * 2 * head, bytes);
-      left -= bytes;
+    size_t b = BLOCKS;
+    for (size_t left = s->rows; left > 0;) {
+      const size_t tokens = left < whole ? left : whole;
+      const uint8_t *block = data.blocks[--b];
+      read_bytes(block + head.key_offset_bytes + key_bytes(s, whole) - key_bytes(s, tokens), key_bytes(s, tokens));
+      read_bytes(block + head.value_offset_bytes + value_bytes(s, whole - tokens), value_bytes(s, tokens));
+      left -= tokens;
     }
   }
 }
 
 static void measure_stored_rows(const char *family, const subject *s) {
   const size_t read = s->rows * HEAD_DIM * sizeof(float);
+  const size_t written = key_bytes(s, s->rows) + value_bytes(s, s->rows);
   measurement m = {
       .family = family, .kernel = s->kernel->name, .features = s->kernel->features, .rows = s->rows,
-      .calls = (double)s->heads, .bytes = (double)(s->heads * (read + 2 * stored_bytes(s))), .run = store,
+      .calls = (double)s->heads, .bytes = (double)(s->heads * (read + written)), .run = store,
       .probe = probe_stored, .context = s};
   snprintf(m.shape, sizeof m.shape, "%d", HEAD_DIM);
   measure(&m);

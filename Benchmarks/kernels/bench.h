@@ -9,8 +9,8 @@
 typedef enum {
   ARITHMETIC_NONE,      // the kernel only moves bytes
   ARITHMETIC_DOT_INT8,  // sums of products of bytes, exact over their whole range
+  ARITHMETIC_DOT_INT4,  // of bytes with −8…7, exact for the sums of a group
   ARITHMETIC_FLOAT32,
-  ARITHMETICS,
 } arithmetic;
 
 // A loop that does nothing but one instruction, or the pair of them that makes a product and adds it, on registers.
@@ -42,7 +42,8 @@ typedef struct {
   const void *context;
 } measurement;
 
-// Times run, probe and peak in turn until the time for a measurement is spent, and prints a line.
+// Times run, probe and peak in turn until the time for a measurement is spent, and prints a line. What fits the first cache
+// is compared with a probe of that cache, since a probe of so few bytes would mostly measure its own beginning and end.
 void measure(const measurement *m);
 
 // Whether the command line asks for this kernel and this machine runs it. What is asked for and cannot run is listed at
@@ -54,8 +55,9 @@ bool is_wanted(const char *family, const char *kernel, uint32_t features);
 enum { MAXIMUM_ROWS = 512, MAXIMUM_ROW_COUNTS = 8 };
 size_t rows_wanted(const size_t *usual, size_t count, uint32_t features, size_t rows[MAXIMUM_ROW_COUNTS]);
 
-// The read probe, its sum kept where no compiler can leave it out.
+// The read probe, with or without prefetching as the harness has found it faster.
 void read_bytes(const void *base, size_t bytes);
+// Puts a value where no compiler can leave it out.
 void keep(uint64_t value);
 // 64-byte aligned and filled with a byte, so that every page is its own; ends the program where there is no memory.
 void *filled(size_t bytes, int byte);

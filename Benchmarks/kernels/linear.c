@@ -73,6 +73,12 @@ static void probe(const void *context) {
   for (size_t i = 0; i < s->copies; i++) probe_matrix(s->matrices, i);
 }
 
+static arithmetic arithmetic_of(const subject *s) {
+  if (s->float32) return ARITHMETIC_FLOAT32;
+  const lathe_weight_format read = s->int8.kernel->format;  // int8 after expansion
+  return read == LATHE_QC4W || read == LATHE_QC4W_SPARSE ? ARITHMETIC_DOT_INT4 : ARITHMETIC_DOT_INT8;
+}
+
 static void measure_rows(const char *family, const char *kernel, uint32_t features, subject s) {
   if (!is_wanted(family, kernel, features)) return;
   const matrix_shape shape = s.matrices->shape;
@@ -87,7 +93,7 @@ static void measure_rows(const char *family, const char *kernel, uint32_t featur
         .family = family, .kernel = kernel, .features = features, .rows = s.rows, .calls = (double)s.copies,
         .bytes = (double)(matrix_bytes(s.matrices) * s.copies),
         .operations = 2.0 * (double)(s.rows * shape.depth * shape.columns * s.copies),
-        .arithmetic = s.float32 ? ARITHMETIC_FLOAT32 : ARITHMETIC_DOT_INT8,
+        .arithmetic = arithmetic_of(&s),
         .arithmetic_features = s.float32 ? features : s.int8.kernel->features, .run = run, .probe = probe,
         .context = &s};
     snprintf(m.shape, sizeof m.shape, "%zux%zu", shape.depth, shape.columns);

@@ -58,6 +58,7 @@ PEAK_OF_FUSED(run_vpdpbusd_ymm, "avx2,avxvnni", __m256i, _mm256_setzero_si256(),
 PEAK_OF_FUSED(run_fma_zmm, "avx512f", __m512, _mm512_setzero_ps(), OPAQUE, _mm512_fmadd_ps(a, b, sum[i]))
 PEAK_OF_FUSED(run_fma_ymm, "avx2,fma", __m256, _mm256_setzero_ps(), OPAQUE_X, _mm256_fmadd_ps(a, b, sum[i]))
 PEAK_OF_PAIRS(run_pmaddwd_ymm, "avx2", __m256i, _mm256_setzero_si256(), _mm256_madd_epi16, _mm256_add_epi32)
+PEAK_OF_PAIRS(run_pmaddubsw_ymm, "avx2", __m256i, _mm256_setzero_si256(), _mm256_maddubs_epi16, _mm256_add_epi16)
 PEAK_OF_PAIRS(run_pmaddwd_xmm, "sse2", __m128i, _mm_setzero_si128(), _mm_madd_epi16, _mm_add_epi32)
 PEAK_OF_PAIRS(run_mulps_xmm, "sse2", __m128, _mm_setzero_ps(), _mm_mul_ps, _mm_add_ps)
 
@@ -99,6 +100,11 @@ static const peak peaks[] = {
     {"vpdpbusd ymm", ARITHMETIC_DOT_INT8, LATHE_CPU_AVXVNNI, SUMS * 32 * 2.0, run_vpdpbusd_ymm},
     {"vpdpbusd zmm", ARITHMETIC_DOT_INT8, LATHE_CPU_AVX512VNNI, SUMS * 64 * 2.0, run_vpdpbusd_zmm},
     {"tdpbusd", ARITHMETIC_DOT_INT8, LATHE_CPU_AMX_INT8, 4 * 16 * 16 * 64 * 2.0, run_tdpbusd},
+    {"pmaddwd+paddd xmm", ARITHMETIC_DOT_INT4, 0, PRODUCTS * 8 * 2.0, run_pmaddwd_xmm},
+    // A few of these sums fit int16, so that the instruction that widens them counts for little.
+    {"vpmaddubsw+vpaddw ymm", ARITHMETIC_DOT_INT4, LATHE_CPU_AVX2, PRODUCTS * 32 * 2.0, run_pmaddubsw_ymm},
+    {"vpdpbusd ymm", ARITHMETIC_DOT_INT4, LATHE_CPU_AVXVNNI, SUMS * 32 * 2.0, run_vpdpbusd_ymm},
+    {"vpdpbusd zmm", ARITHMETIC_DOT_INT4, LATHE_CPU_AVX512VNNI, SUMS * 64 * 2.0, run_vpdpbusd_zmm},
     {"mulps+addps xmm", ARITHMETIC_FLOAT32, 0, PRODUCTS * 4 * 2.0, run_mulps_xmm},
     {"vfmadd ymm", ARITHMETIC_FLOAT32, LATHE_CPU_AVX2, SUMS * 8 * 2.0, run_fma_ymm},
     {"vfmadd zmm", ARITHMETIC_FLOAT32, LATHE_CPU_AVX512, SUMS * 16 * 2.0, run_fma_zmm},
@@ -134,6 +140,7 @@ PEAK(run_fmla, float32x4_t, float32x4_t, vdupq_n_f32(0), vdupq_n_f32(0), vfmaq_f
 
 static const peak peaks[] = {
     {"smlal 4s", ARITHMETIC_DOT_INT8, 0, SUMS * 4 * 2.0, run_smlal},
+    {"smlal 4s", ARITHMETIC_DOT_INT4, 0, SUMS * 4 * 2.0, run_smlal},
     {"fmla 4s", ARITHMETIC_FLOAT32, 0, SUMS * 4 * 2.0, run_fmla},
 };
 
@@ -150,6 +157,7 @@ static void run_products(uint64_t steps) {
 
 static const peak peaks[] = {
     {"plain C", ARITHMETIC_DOT_INT8, 0, 2, run_products},
+    {"plain C", ARITHMETIC_DOT_INT4, 0, 2, run_products},
     {"plain C", ARITHMETIC_FLOAT32, 0, 2, run_products},
 };
 #endif
