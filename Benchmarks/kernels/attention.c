@@ -1,8 +1,10 @@
-// Attention and the cache that it reads, in each type of cache, in the sizes of GPT-2 small: 12 layers of 12 heads of 64.
+// Attention and the cache that it reads, in each type of cache, in the sizes of GPT-2 small: 12 layers of 12 heads of
+// 64.
 //
-// The last of 1024 positions are asked for: 1 query is decoding, 12 a short chunk and 512 a long one. Few queries are taken
-// of every head of every layer, so that the cache comes from memory; many of the heads of one layer. The bytes are those of
-// keys and values, once a head; the operations those of the two products, without the exponential functions between them.
+// The last of 1024 positions are asked for: 1 query is decoding, 12 a short chunk and 512 a long one. Few queries are
+// taken of every head of every layer, so that the cache comes from memory; many of the heads of one layer. The bytes
+// are those of keys and values, once a head; the operations those of the two products, without the exponential
+// functions between them.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -76,7 +78,8 @@ static void probe_cache(const void *context) {
 }
 
 static void measure_attention_rows(const char *family, const subject *s) {
-  const double last = POSITIONS, first = (double)(POSITIONS - s->rows + 1);  // positions that the first and last row see
+  // How many positions the first row sees, and the last.
+  const double first = (double)(POSITIONS - s->rows + 1), last = POSITIONS;
   measurement m = {
       .family = family, .kernel = s->kernel->name, .features = s->kernel->features, .rows = s->rows,
       .calls = (double)s->heads, .bytes = (double)(s->heads * BLOCKS * 2 * head_bytes(s->type)),
@@ -88,7 +91,8 @@ static void measure_attention_rows(const char *family, const subject *s) {
 
 // MARK: - Store
 
-// Whole lines of the cache: sixteen tokens' keys lie in the same ones. The last row is the last position of the last block.
+// Whole lines of the cache: sixteen tokens' keys lie in the same ones. The last row is the last position of the last
+// block.
 static size_t key_bytes(const subject *s, size_t tokens) {
   return lathe_round_up(tokens, 16) * HEAD_DIM * element_bytes[s->type];
 }

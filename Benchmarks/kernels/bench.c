@@ -1,5 +1,5 @@
-// The harness: a kernel, the read probe of its bytes and the peak of its arithmetic are timed in turn, so that all three see
-// the machine's quieter and busier moments, and each share is of one such round.
+// The harness: a kernel, the read probe of its bytes and the peak of its arithmetic are timed in turn, so that all
+// three see the machine's quieter and busier moments, and each share is of one such round.
 #include "bench.h"
 
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { LEAST_ROUNDS = 3, MOST_ROUNDS = 25, MOST_MISSING = 32 };
+enum { LEAST_ROUNDS = 5, MOST_ROUNDS = 25, MOST_MISSING = 32 };
 // What is shorter is repeated until the clock's own steps no longer count.
 static const double least_seconds = 300e-6;
 
@@ -235,20 +235,21 @@ static result result_of(const measurement *m, const peak *p, const rounds *r) {
   const double time = median(r->run, r->count);
   const double reading = median(r->reading, r->count), computing = median(r->computing, r->count);
   const bool computes = computing > reading;
+  const char *reader = m->bytes <= FIRST_CACHE_BYTES ? "first cache" : "read probe";
   double shares[MOST_ROUNDS];
   for (size_t i = 0; i < r->count; i++) shares[i] = 100 * (computes ? r->computing : r->reading)[i] / r->run[i];
   return (result){
       .rounds = r->count, .median_ns = 1e9 * time / m->calls, .least_ns = 1e9 * least(r->run, r->count) / m->calls,
       .gigabytes = 1e-9 * m->bytes / time, .gigaops = 1e-9 * m->operations / time,
-      .bound = computes ? p->name : m->bytes <= FIRST_CACHE_BYTES ? "first cache" : "read probe", .unit = computes ? "Gop/s" : "GB/s",
+      .bound = computes ? p->name : reader, .unit = computes ? "Gop/s" : "GB/s",
       .bound_value = 1e-9 * (computes ? m->operations / computing : m->bytes / reading),
       .percent = median(shares, r->count)};
 }
 
 static void print_result(const measurement *m, const result *r) {
   if (!wanted.json) {
-    printf("%-29s %-18s %4zu  %-12s %13.0f %8.2f %8.1f  %5.1f %% of %.1f %s %s\n", m->family, m->kernel, m->rows, m->shape,
-           r->median_ns, r->gigabytes, r->gigaops, r->percent, r->bound_value, r->unit, r->bound);
+    printf("%-29s %-18s %4zu  %-12s %13.0f %8.2f %8.1f  %5.1f %% of %.1f %s %s\n", m->family, m->kernel, m->rows,
+           m->shape, r->median_ns, r->gigabytes, r->gigaops, r->percent, r->bound_value, r->unit, r->bound);
   } else {
     printf("{\"family\":\"%s\",\"kernel\":\"%s\",\"isa\":\"%s\",\"shape\":\"%s\",\"rows\":%zu,", m->family, m->kernel,
            isa_of(m->features), m->shape, m->rows);
@@ -274,7 +275,7 @@ static const char usage[] =
     "usage: kernels [--json] [--seconds S] [family [kernel [rows]]]\n"
     "Times every kernel that this machine runs, or those of families that begin so, of that name, for so many rows\n"
     "(1 to 512); - stands for any. --json: one object a line, the first of which describes the machine.\n"
-    "--seconds: spent on a measurement, from three rounds to twenty-five.\n";
+    "--seconds: spent on a measurement, from five rounds to twenty-five.\n";
 
 static int refuse(const char *what, const char *value) {
   fprintf(stderr, "kernels: %s `%s`.\n%s", what, value, usage);

@@ -27,8 +27,8 @@ const peak *peak_of(arithmetic arithmetic, uint32_t features);
 
 // MARK: - Measuring (bench.c)
 
-// A kernel at one shape. `bytes` and `operations` are those of one `run`, which is `calls` calls of the kernel; each byte
-// counts once, read or written, however often a kernel touches it.
+// A kernel at one shape. `bytes` and `operations` are those of one `run`, which is `calls` calls of the kernel; each
+// byte counts once, read or written, however often a kernel touches it.
 typedef struct {
   const char *family, *kernel;
   uint32_t features;
@@ -42,8 +42,9 @@ typedef struct {
   const void *context;
 } measurement;
 
-// Times run, probe and peak in turn until the time for a measurement is spent, and prints a line. What fits the first cache
-// is compared with a probe of that cache, since a probe of so few bytes would mostly measure its own beginning and end.
+// Times run, probe and peak in turn until the time for a measurement is spent, and prints a line. What fits the first
+// cache is compared with a probe of that cache, since a probe of so few bytes would mostly measure its own beginning
+// and end.
 void measure(const measurement *m);
 
 // Whether the command line asks for this kernel and this machine runs it. What is asked for and cannot run is listed at

@@ -1,7 +1,7 @@
 // Embedding: rows of GPT-2 small's table, at random, added to rows of positions.
 //
-// A row of the table is one of the sixteen columns of a panel, and every line of the panel has some of it: the bytes are
-// the whole panels of the ids, and the floats of positions and output. The probe reads the same panels.
+// A row of the table is one of the sixteen columns of a panel, and every line of the panel has some of it: the bytes
+// are the whole panels of the ids, and the floats of positions and output. The probe reads the same panels.
 #include <stdio.h>
 
 #include "matrices.h"

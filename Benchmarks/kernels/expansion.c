@@ -1,5 +1,5 @@
-// Expansion of every other weight format to int8 panels, a few panels at a time into a scratch that stays in cache, as the
-// linear layers do it. The bytes are those read and those written; the probe reads both, from where they lie.
+// Expansion of every other weight format to int8 panels, a few panels at a time into a scratch that stays in cache, as
+// the linear layers do it. The bytes are those read and those written; the probe reads both, from where they lie.
 #include <stdio.h>
 
 #include "matrices.h"

@@ -11,6 +11,8 @@ enum { MANY_ROWS = 16 };  // from here on weights stay in cache
 static const matrix_shape shapes[] = {{768, 2304}, {3072, 768}, {768, 50272}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0], HEAD_COLUMNS = 50272 };
 static const size_t usual_rows[] = {1, 4, 8, 16, 512};
+// Weights are expanded for many rows; for fewer there is a kernel that reads them in place.
+static const size_t expanded_rows[] = {8, 16, 512};
 
 // What every kernel needs beside weights, large enough for every shape.
 static struct {
@@ -84,7 +86,9 @@ static void measure_rows(const char *family, const char *kernel, uint32_t featur
   const matrix_shape shape = s.matrices->shape;
   if (features == 0 && shape.columns == HEAD_COLUMNS) return;  // the definitions are not for speed
   size_t rows[MAXIMUM_ROW_COUNTS];
-  const size_t count = rows_wanted(usual_rows, sizeof usual_rows / sizeof *usual_rows, features, rows);
+  const size_t count =
+      s.int8.expand ? rows_wanted(expanded_rows, sizeof expanded_rows / sizeof *expanded_rows, features, rows)
+                    : rows_wanted(usual_rows, sizeof usual_rows / sizeof *usual_rows, features, rows);
   for (size_t r = 0; r < count; r++) {
     s.rows = rows[r];
     if (s.rows >= MANY_ROWS && shape.columns == HEAD_COLUMNS) continue;

@@ -1,3 +1,4 @@
+// One memory of 256 MB for the matrices of every encoding, filled when a family asks for another one.
 #include "matrices.h"
 
 #include <string.h>

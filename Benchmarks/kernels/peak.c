@@ -1,8 +1,8 @@
 // The arithmetic peaks: loops on registers alone, with as many independent sums as hide the instruction's latency.
 //
-// A peak is that of the widest exact way an instruction set has, not of one kernel: the percent of it says what loads, the
-// epilogue and the shape cost. Plain C is compiled for the baseline of the architecture, which on x86-64 is SSE2, so that
-// the scalar definitions are measured against what a compiler could at best make of them.
+// A peak is that of the widest exact way an instruction set has, not of one kernel: the percent of it says what loads,
+// the epilogue and the shape cost. Plain C is compiled for the baseline of the architecture, which on x86-64 is SSE2,
+// so that the scalar definitions are measured against what a compiler could at best make of them.
 #pragma clang fp contract(off)
 #include "bench.h"
 

@@ -1,7 +1,7 @@
 // Layer norm, activations, addition, and what is done to a row of logits.
 //
-// One row lies in the first cache, 512 rows in the second or behind it. The bytes are each vector read or written, once; the
-// operations those of the definition (docs/ARITHMETIC.md) on each element, an fma being two.
+// One row lies in the first cache, 512 rows in the second or behind it. The bytes are each vector read or written,
+// once; the operations those of the definition (docs/ARITHMETIC.md) on each element, an fma being two.
 #include <stdio.h>
 
 #include "bench.h"
