@@ -1,5 +1,5 @@
-// Attention and the cache that it reads, in each type of cache, in the sizes of GPT-2 small: 12 layers of 12 heads of
-// 64.
+// Attention and the cache that it reads, in each type of cache, in the sizes of GPT-2 small: 12 layers of 12
+// heads of 64.
 //
 // The last of 1024 positions are asked for: 1 query is decoding, 12 a short chunk and 512 a long one. Few queries are
 // taken of every head of every layer, so that the cache comes from memory; many of the heads of one layer. The bytes

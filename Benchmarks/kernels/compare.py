@@ -5,8 +5,8 @@
     python3 Benchmarks/kernels/compare.py A.jsonl B.jsonl
 
 Prints the ratio B/A of the percents, the greatest loss first, and marks changes beyond 10 %. The percents are compared,
-not the times: a bound is measured beside each kernel, so that they are good for machines that are busier one day than the
-other.
+not the times: a bound is measured beside each kernel, so that they are good for machines that are busier one day than
+the other.
 """
 
 import argparse
