@@ -56,11 +56,11 @@ quality: build ## measure what every recipe costs the bundled model; writes docs
 proof: build ## prove the memory budget: gpt2-xl in 700 MB and more, inside a hard limit (half an hour, 25 GB)
 	@python3 Benchmarks/proof.py --lathe $(BIN)/lathe --work .build/proof
 
-bench-kernels: ## time each linear kernel that this machine runs
+bench-kernels: ## time each kernel that this machine runs against its bound: JSON=1, KERNELS="family kernel rows"
 	@mkdir -p $(WORK)
-	@clang -O2 -DNDEBUG -ISources/CKernels/include Benchmarks/kernels/linear.c $$(find Sources/CKernels -name '*.c') \
-		-lpthread -lm -o $(WORK)/linear
-	@$(WORK)/linear
+	@clang -O2 -DNDEBUG -std=gnu11 -ISources/CKernels/include Benchmarks/kernels/*.c \
+		$$(find Sources/CKernels -name '*.c') -lpthread -lm -o $(WORK)/kernels
+	@$(WORK)/kernels $(if $(JSON),--json) $(KERNELS)
 
 fuzz: setup ## fuzz the readers of files: FUZZ_SECONDS=60 for each
 	@Tests/Fuzz/run.sh $(FUZZ_SECONDS)

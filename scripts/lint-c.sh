@@ -18,10 +18,10 @@ check() {
         xargs -0 -n 1 -P 2 "$clang" "${flags[@]}" -std=gnu11 -fsyntax-only -Wall -Wextra -Werror -I Sources/CKernels/include
 }
 
-folders=(Sources/CKernels Tests/Arm)
+folders=(Sources/CKernels Tests/Arm Benchmarks/kernels)
 # For LD_PRELOAD: it is compiled on Linux alone.
 [[ $(uname) == Linux ]] && folders+=(Tests/Support/Allocations)
 check -O0 -- "${folders[@]}"
 if [[ $(uname -m) != aarch64 && -d /usr/aarch64-linux-gnu/include ]]; then
-    check --target=aarch64-linux-gnu -- Sources/CKernels Tests/Arm
+    check --target=aarch64-linux-gnu -- Sources/CKernels Tests/Arm Benchmarks/kernels
 fi

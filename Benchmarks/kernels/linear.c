@@ -1,263 +1,153 @@
-// Times every registered linear kernel that this machine runs, on the matrices of GPT-2 small.
+// The linear layers, on matrices of GPT-2 small.
 //
-//   make bench-kernels, or linear [family [kernel [rows]]], as printed, for some of them; - for any
-//
-// At few rows 256 MiB of matrices are read in turn, so that weights come from memory as in decoding; the share is
-// that of the read probe of the same bytes, taken in alternation: the median of the pairs. From 16 rows on one matrix is
-// multiplied again and again, and the rate of operations is what counts. One thread.
-#include "CKernels.h"
-
+// At few rows 256 MB of matrices are read in turn, so that weights come from memory as in decoding. From 16 rows on one
+// matrix is multiplied again and again, as in prefill, where many blocks of rows share it. The bytes are the weights'.
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
-enum { WEIGHT_BYTES = 256 << 20, MAXIMUM_ROWS = 512, MAXIMUM_DEPTH = 3072, MAXIMUM_COLUMNS = 50272, PAIRS = 9 };
+#include "matrices.h"
+
 enum { MANY_ROWS = 16 };  // from here on weights stay in cache
 
-typedef struct {
-  size_t depth, columns;
-} shape;
-static const shape shapes[] = {{768, 2304}, {768, 768}, {768, 3072}, {3072, 768}, {768, 50272}};
-static const size_t row_counts[] = {1, 4, 8, 16, 512};
+static const matrix_shape shapes[] = {{768, 2304}, {3072, 768}, {768, 50272}};
+enum { SHAPES = sizeof shapes / sizeof shapes[0], HEAD_COLUMNS = 50272 };
+static const size_t usual_rows[] = {1, 4, 8, 16, 512};
+// Weights are expanded for many rows; for fewer there is a kernel that reads them in place.
+static const size_t expanded_rows[] = {8, 16, 512};
 
-// What every kernel needs, large enough for every shape.
-typedef struct {
-  char *weights, *dense;  // dense: one matrix before it is packed
-  uint32_t *starts;
-  int8_t *multipliers, *scratch;
+// What every kernel needs beside weights, large enough for every shape.
+static struct {
   void *activations;
-  float *scales, *output;
-  int32_t *column_sums;
+  float *output;
+  int8_t *scratch;
   lathe_row_quantization quantization[MAXIMUM_ROWS];
 } data;
 
-// A kernel of either family: float32, or int8 and what expands weights for it, if anything does.
+static void make_data(void) {
+  if (data.activations) return;
+  data.activations = filled(MAXIMUM_ROWS * MAXIMUM_MATRIX_DEPTH * sizeof(float), ORDINARY);
+  // Many rows of the head are not measured: prefill wants one row of logits.
+  const size_t head = MANY_ROWS * HEAD_COLUMNS, others = MAXIMUM_ROWS * MAXIMUM_MATRIX_DEPTH;
+  data.output = filled((head > others ? head : others) * sizeof(float), 0);
+  size_t scratch = 0;
+  for (int format = 0; format < LATHE_WEIGHT_FORMATS; format++) {
+    const size_t bytes = lathe_linear_qd8_scratch_bytes((lathe_weight_format)format, MAXIMUM_MATRIX_DEPTH);
+    scratch = bytes > scratch ? bytes : scratch;
+  }
+  data.scratch = filled(scratch, 0);
+  for (size_t i = 0; i < MAXIMUM_ROWS; i++) data.quantization[i] = (lathe_row_quantization){0.01f, 128};
+}
+
+// A kernel of either family, and the matrices it is given in turn.
 typedef struct {
-  const char *family, *name;
-  uint32_t features;
-  lathe_weight_format format;
-  size_t group_size;
-  lathe_linear_qd8_choice int8;
+  const matrices *matrices;
+  size_t copies, rows;
+  lathe_linear_qd8_choice int8;  // or
   const lathe_linear_f32_kernel *float32;
-  // Sparse formats: non-zeros of 64, by chance or as many in every vector; and how the matrix at hand was packed.
-  unsigned kept;
-  bool balanced;
-  size_t packed_bytes;
-} kernel;
+} subject;
 
-static volatile uint64_t sink;  // what nobody reads, a compiler may leave out
-
-static double seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+static void run_int8(const subject *s, size_t i) {
+  const size_t element = s->int8.kernel->storage == LATHE_ACTIVATIONS_I16_CENTERED ? 2 : 1;
+  const matrix_shape shape = s->matrices->shape;
+  const lathe_weights weights = matrix_weights(s->matrices, i);
+  const lathe_linear_qd8 operation = {
+      .rows = s->rows, .activations = data.activations, .activation_stride_bytes = shape.depth * element,
+      .quantization = data.quantization, .weights = &weights, .bias = matrix_scales(), .output = data.output,
+      .output_stride_bytes = shape.columns * sizeof(float)};
+  lathe_linear_qd8_run(s->int8, &operation, 0, shape.columns / 16, data.scratch);
 }
 
-static size_t mask_bytes(shape s) { return s.columns / 16 * (s.depth / 4) * sizeof(uint64_t); }
-
-// Bytes of a matrix's weights, masks included, and of the multipliers beside them.
-static size_t value_bytes(const kernel *k, shape s) {
-  if (k->kept > 0) return k->packed_bytes + mask_bytes(s);
-  if (k->float32) return lathe_f32_bytes(s.columns, s.depth);
-  return k->format == LATHE_QC4W ? lathe_qc4w_bytes(s.columns, s.depth) : lathe_qc8w_bytes(s.columns, s.depth);
-}
-static size_t multiplier_bytes(const kernel *k, shape s) {
-  return k->group_size == 0 ? 0 : lathe_qc4w_multiplier_bytes(s.columns, s.depth, k->group_size);
+static void run_float32(const subject *s, size_t i) {
+  const matrix_shape shape = s->matrices->shape;
+  const lathe_linear_f32 operation = {
+      .rows = s->rows, .columns = shape.columns, .depth = shape.depth, .activations = data.activations,
+      .activation_stride_bytes = shape.depth * sizeof(float), .weights = matrix_values(s->matrices, i),
+      .bias = matrix_scales(), .output = data.output, .output_stride_bytes = shape.columns * sizeof(float)};
+  s->float32->run(&operation, 0, shape.columns / 16);
 }
 
-// The product by the i-th matrix in memory.
-static void run(const kernel *k, const data *d, size_t i, shape s, size_t rows) {
-  const void *values = d->weights + i * value_bytes(k, s);
-  if (k->int8.kernel) {
-    size_t element = k->int8.kernel->storage == LATHE_ACTIVATIONS_I16_CENTERED ? 2 : 1;
-    lathe_weights matrix = {
-        .format = k->format, .columns = s.columns, .depth = s.depth, .values = values, .scales = d->scales,
-        .column_sums = d->column_sums, .multipliers = d->multipliers + i * multiplier_bytes(k, s),
-        .group_size = k->group_size, .masks = (const uint64_t *)((const char *)values + k->packed_bytes),
-        .starts = d->starts};
-    lathe_linear_qd8 operation = {
-        .rows = rows, .activations = d->activations, .activation_stride_bytes = s.depth * element,
-        .quantization = d->quantization, .weights = &matrix, .bias = d->scales, .output = d->output,
-        .output_stride_bytes = s.columns * sizeof(float)};
-    lathe_linear_qd8_run(k->int8, &operation, 0, s.columns / 16, d->scratch);
-  } else {
-    lathe_linear_f32 operation = {
-        .rows = rows, .columns = s.columns, .depth = s.depth, .activations = d->activations,
-        .activation_stride_bytes = s.depth * sizeof(float), .weights = values, .bias = d->scales, .output = d->output,
-        .output_stride_bytes = s.columns * sizeof(float)};
-    k->float32->run(&operation, 0, s.columns / 16);
+static void run(const void *context) {
+  const subject *s = context;
+  for (size_t i = 0; i < s->copies; i++) s->float32 ? run_float32(s, i) : run_int8(s, i);
+}
+
+static void probe(const void *context) {
+  const subject *s = context;
+  for (size_t i = 0; i < s->copies; i++) probe_matrix(s->matrices, i);
+}
+
+static arithmetic arithmetic_of(const subject *s) {
+  if (s->float32) return ARITHMETIC_FLOAT32;
+  const lathe_weight_format read = s->int8.kernel->format;  // int8 after expansion
+  return read == LATHE_QC4W || read == LATHE_QC4W_SPARSE ? ARITHMETIC_DOT_INT4 : ARITHMETIC_DOT_INT8;
+}
+
+static void measure_rows(const char *family, const char *kernel, uint32_t features, subject s) {
+  if (!is_wanted(family, kernel, features)) return;
+  const matrix_shape shape = s.matrices->shape;
+  if (features == 0 && shape.columns == HEAD_COLUMNS) return;  // the definitions are not for speed
+  size_t rows[MAXIMUM_ROW_COUNTS];
+  const size_t count =
+      s.int8.expand ? rows_wanted(expanded_rows, sizeof expanded_rows / sizeof *expanded_rows, features, rows)
+                    : rows_wanted(usual_rows, sizeof usual_rows / sizeof *usual_rows, features, rows);
+  for (size_t r = 0; r < count; r++) {
+    s.rows = rows[r];
+    if (s.rows >= MANY_ROWS && shape.columns == HEAD_COLUMNS) continue;
+    s.copies = s.rows >= MANY_ROWS || features == 0 ? 1 : s.matrices->copies;
+    measurement m = {
+        .family = family, .kernel = kernel, .features = features, .rows = s.rows, .calls = (double)s.copies,
+        .bytes = (double)(matrix_bytes(s.matrices) * s.copies),
+        .operations = 2.0 * (double)(s.rows * shape.depth * shape.columns * s.copies),
+        .arithmetic = arithmetic_of(&s),
+        .arithmetic_features = s.float32 ? features : s.int8.kernel->features, .run = run, .probe = probe,
+        .context = &s};
+    snprintf(m.shape, sizeof m.shape, "%zux%zu", shape.depth, shape.columns);
+    measure(&m);
   }
 }
 
-static void probe(const kernel *k, const data *d, size_t i, shape s) {
-  const size_t bytes = value_bytes(k, s), beside = multiplier_bytes(k, s);
-  sink += lathe_read_probe(d->weights + i * bytes, bytes, true, lathe_cpu_features());
-  if (beside > 0) sink += lathe_read_probe(d->multipliers + i * beside, beside, true, lathe_cpu_features());
-}
-
-// Selects `kept` of 64: each by its own chance, or exactly so many.
-static uint64_t random_mask(unsigned kept, bool balanced) {
-  static uint64_t state = 1;
-  uint64_t mask = 0;
-  unsigned left = kept;
-  for (unsigned place = 0; place < 64; place++) {
-    state = state * 6364136223846793005 + 1442695040888963407;
-    const unsigned chance = (unsigned)(state >> 40), of = balanced ? 64 - place : 64;
-    if (chance % of < (balanced ? left : kept)) {
-      mask |= (uint64_t)1 << place;
-      left--;
-    }
-  }
-  return mask;
-}
-
-// Fills the memory with copies of one sparse matrix. Its values say nothing about speed, so that all are 1 (int4) or 17.
-static void make_sparse(kernel *k, const data *d, shape s) {
-  const bool nibbles = k->format == LATHE_QC4W_SPARSE;
-  const size_t vectors = s.columns / 16 * (s.depth / 4);
-  memset(d->dense, 0, lathe_qc8w_bytes(s.columns, s.depth));
-  for (size_t v = 0; v < vectors; v++) {
-    const uint64_t mask = random_mask(k->kept, k->balanced);
-    for (size_t place = 0; place < 64; place++) {
-      if (!(mask >> place & 1)) continue;
-      d->dense[(nibbles ? v / 2 : v) * 64 + place] |= nibbles ? 1 << v % 2 * 4 : 17;
-    }
-  }
-  const size_t bytes = lathe_sparse_bytes(k->format, d->dense, s.columns, s.depth);
-  k->packed_bytes = lathe_round_up(bytes + 64, 64);
-  memset(d->weights + bytes, 0, k->packed_bytes - bytes);
-  lathe_pack_sparse(
-      k->format, d->dense, s.columns, s.depth, 0, d->weights, (uint64_t *)(d->weights + k->packed_bytes), d->starts);
-  const size_t all = value_bytes(k, s);
-  for (size_t i = 1; i < WEIGHT_BYTES / all; i++) memcpy(d->weights + i * all, d->weights, all);
-}
-
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static void time_kernel(const kernel *k, const data *d, shape s, size_t rows) {
-  const size_t copies = rows >= MANY_ROWS ? 1 : WEIGHT_BYTES / value_bytes(k, s);
-  double shares[PAIRS], best = 1e9, best_probe = 1e9;
-  for (int pair = 0; pair < PAIRS; pair++) {
-    double start = seconds();
-    for (size_t i = 0; i < copies; i++) probe(k, d, i, s);
-    double probed = seconds() - start;
-    start = seconds();
-    for (size_t i = 0; i < copies; i++) run(k, d, i, s, rows);
-    double time = seconds() - start;
-    shares[pair] = probed / time;
-    best = time < best ? time : best;
-    best_probe = probed < best_probe ? probed : best_probe;
-  }
-  qsort(shares, PAIRS, sizeof shares[0], ascending);
-  const double operations = 2.0 * (double)(rows * s.depth * s.columns * copies);
-  printf("%-19s %-17s rows %3zu  %4zu x %5zu  %6.0f Gop/s", k->family, k->name, rows, s.depth, s.columns,
-         operations / best / 1e9);
-  if (rows < MANY_ROWS) {
-    const double gigabytes = (double)((value_bytes(k, s) + multiplier_bytes(k, s)) * copies) / 1e9;
-    printf("  %5.1f GB/s  share %.2f of %.1f GB/s", gigabytes / best, shares[PAIRS / 2], gigabytes / best_probe);
-  }
-  printf("\n");
-  fflush(stdout);
-}
-
-// What the command line asks for.
-static const char *wanted_family, *wanted_kernel, *wanted_rows;
-
-static bool is_wanted(const char *wanted, const char *name) {
-  return !wanted || strcmp(wanted, "-") == 0 || strcmp(wanted, name) == 0;
-}
-
-static void time_shapes(kernel k, const data *d) {
-  if (k.features == 0 && k.kept > 0) return;  // as slow as can be
-  if ((k.features & ~lathe_cpu_features()) != 0) return;
-  if (!is_wanted(wanted_family, k.family) || !is_wanted(wanted_kernel, k.name)) return;
-  const bool slow = k.features == 0;  // the definitions are not for speed
-  const bool any = !wanted_rows || strcmp(wanted_rows, "-") == 0;
-  for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-    if (k.kept > 0) make_sparse(&k, d, shapes[i]);
-    for (size_t r = 0; r < (slow || !any ? 1 : sizeof row_counts / sizeof row_counts[0]); r++) {
-      const size_t rows = any ? row_counts[r] : strtoul(wanted_rows, NULL, 10);
-      if (rows >= MANY_ROWS && shapes[i].columns > 10000) continue;  // prefill needs one row of logits
-      time_kernel(&k, d, shapes[i], rows);
-    }
-  }
-}
-
-// Every kernel that reads a format in place, and the best of int8 after every expansion that is worth timing.
-static void time_format(kernel k, const data *d) {
+// Every kernel that reads the format in place, and every one of int8 after the best expansion.
+static void measure_int8(const char *family, const matrices *matrices) {
+  const lathe_weight_format format = matrices->encoding->format;
   size_t count;
   const lathe_linear_qd8_kernel *kernels = lathe_linear_qd8_kernels(&count);
   for (size_t i = 0; i < count; i++) {
-    if (kernels[i].format != k.format) continue;
-    k.name = kernels[i].name;
-    k.features = kernels[i].features;
-    k.int8 = (lathe_linear_qd8_choice){&kernels[i], NULL};
-    time_shapes(k, d);
+    if (kernels[i].format != format) continue;
+    measure_rows(family, kernels[i].name, kernels[i].features, (subject){matrices, .int8 = {&kernels[i], NULL}});
   }
-  if (k.format == LATHE_QC8W) return;
+  if (format == LATHE_QC8W) return;
   for (size_t i = 0; i < count; i++) {
     // Sparse weights are expanded by an instruction set that no kernel of dense ones needs.
     const uint32_t beside = kernels[i].features & LATHE_CPU_AVX512VNNI ? LATHE_CPU_AVX512VBMI2 : 0;
-    const lathe_expand_kernel *expand = lathe_expand_select(k.format, kernels[i].features | beside);
-    if (expand->features == 0) continue;
-    if (kernels[i].format != LATHE_QC8W || kernels[i].features == 0) continue;
+    const lathe_expand_kernel *expand = lathe_expand_select(format, kernels[i].features | beside);
+    if (kernels[i].format != LATHE_QC8W || kernels[i].features == 0 || expand->features == 0) continue;
     char name[64];
     snprintf(name, sizeof name, "expand+%s", kernels[i].name);
-    k.name = name;
-    k.features = kernels[i].features | expand->features;
-    k.int8 = (lathe_linear_qd8_choice){&kernels[i], expand};
-    time_shapes(k, d);
+    measure_rows(
+        family, name, kernels[i].features | expand->features, (subject){matrices, .int8 = {&kernels[i], expand}});
   }
 }
 
-int main(int count, char **arguments) {
-  static data d;
-  wanted_family = count > 1 ? arguments[1] : NULL;
-  wanted_kernel = count > 2 ? arguments[2] : NULL;
-  wanted_rows = count > 3 ? arguments[3] : NULL;
-  d.weights = aligned_alloc(64, WEIGHT_BYTES);
-  d.multipliers = aligned_alloc(64, WEIGHT_BYTES / 16);  // those of groups of 32 nibbles
-  d.dense = aligned_alloc(64, lathe_qc8w_bytes(MAXIMUM_COLUMNS, 768));
-  d.starts = aligned_alloc(64, lathe_round_up(MAXIMUM_COLUMNS / 16 * sizeof(uint32_t), 64));
-  d.scratch = aligned_alloc(64, lathe_linear_qd8_scratch_bytes(LATHE_QC4W, MAXIMUM_DEPTH));
-  d.activations = aligned_alloc(64, MAXIMUM_ROWS * MAXIMUM_DEPTH * sizeof(float));
-  d.scales = aligned_alloc(64, MAXIMUM_COLUMNS * sizeof(float));
-  d.column_sums = aligned_alloc(64, MAXIMUM_COLUMNS * sizeof(int32_t));
-  d.output = aligned_alloc(64, (size_t)MAXIMUM_ROWS * MAXIMUM_COLUMNS * sizeof(float));
-  if (!d.weights || !d.dense || !d.starts || !d.multipliers || !d.scratch) return 1;
-  if (!d.activations || !d.scales || !d.column_sums || !d.output) return 1;
-  // As bytes, words and floats alike these are small ordinary numbers, and every page is its own.
-  memset(d.weights, 0x3c, WEIGHT_BYTES);
-  memset(d.multipliers, 7, WEIGHT_BYTES / 16);
-  memset(d.activations, 0x3c, MAXIMUM_ROWS * MAXIMUM_DEPTH * sizeof(float));
-  memset(d.scales, 0x3c, MAXIMUM_COLUMNS * sizeof(float));
-  memset(d.column_sums, 0, MAXIMUM_COLUMNS * sizeof(int32_t));
-  for (size_t i = 0; i < MAXIMUM_ROWS; i++) d.quantization[i] = (lathe_row_quantization){0.01f, 128};
-
-  time_format((kernel){.family = "linear_qd8_qc8w", .format = LATHE_QC8W}, &d);
-  time_format((kernel){.family = "linear_qd8_qc4w_g32", .format = LATHE_QC4W, .group_size = 32}, &d);
-  time_format((kernel){.family = "linear_qd8_qc4w_g64", .format = LATHE_QC4W, .group_size = 64}, &d);
-  time_format((kernel){.family = "linear_qd8_qc4w_g128", .format = LATHE_QC4W, .group_size = 128}, &d);
-  size_t kernels;
-  const lathe_linear_f32_kernel *float32 = lathe_linear_f32_kernels(&kernels);
-  for (size_t i = 0; i < kernels; i++) {
-    time_shapes(
-        (kernel){.family = "linear_f32", .name = float32[i].name, .features = float32[i].features,
-                 .float32 = &float32[i]},
-        &d);
+static void measure_float32(const char *family, const matrices *matrices) {
+  size_t count;
+  const lathe_linear_f32_kernel *kernels = lathe_linear_f32_kernels(&count);
+  for (size_t i = 0; i < count; i++) {
+    measure_rows(family, kernels[i].name, kernels[i].features, (subject){matrices, .float32 = &kernels[i]});
   }
-  // Last, since these change the weights.
-  time_format((kernel){.family = "qc8w_sparse_50%", .format = LATHE_QC8W_SPARSE, .kept = 32}, &d);
-  time_format((kernel){.family = "qc8w_sparse_70%", .format = LATHE_QC8W_SPARSE, .kept = 19}, &d);
-  time_format((kernel){.family = "qc8w_sparse_90%", .format = LATHE_QC8W_SPARSE, .kept = 6}, &d);
-  kernel int4 = {.family = "qc4w_sparse_50%", .format = LATHE_QC4W_SPARSE, .group_size = 64, .kept = 32};
-  time_format(int4, &d);
-  int4.family = "qc4w_balanced_50%";
-  int4.balanced = true;
-  time_format(int4, &d);
-  return 0;
+}
+
+void measure_linear(void) {
+  for (size_t e = 0; e < ENCODINGS; e++) {
+    char family[64];
+    snprintf(family, sizeof family, encodings[e].float32 ? "linear_%s" : "linear_qd8_%s", encodings[e].name);
+    if (!is_wanted_family(family)) continue;
+    make_data();
+    for (size_t s = 0; s < SHAPES; s++) {
+      const matrices matrices = make_matrices(&encodings[e], shapes[s]);
+      if (encodings[e].float32) {
+        measure_float32(family, &matrices);
+      } else {
+        measure_int8(family, &matrices);
+      }
+    }
+  }
 }
