@@ -27,7 +27,7 @@ def description(lathe: pathlib.Path) -> dict:
         "lacks": [flag for flag in _FLAGS if flag not in flags],
         "virtual": "hypervisor" in flags,
         "memory_bytes": memory,
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "date": datetime.date.today().isoformat(),
         "lathe": {"version": _version(lathe), "commit": commit.stdout.strip()},
     }
