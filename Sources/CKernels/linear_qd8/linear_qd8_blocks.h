@@ -79,4 +79,24 @@ static inline __attribute__((always_inline)) void lathe_qd8_for_each_block(
   }
 }
 
+// The walk of kernels whose registers hold six rows of one panel: several panels for few rows, as memory likes several
+// streams.
+static inline __attribute__((always_inline)) void lathe_qd8_for_each_block_of_six(
+    const lathe_linear_qd8 *operation, size_t panel_bytes, size_t panel_begin, size_t panel_end,
+    void (*run)(const lathe_qd8_block *)) {
+  if (operation->rows == 1) {
+    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 1, 4, run);
+  } else if (operation->rows <= 3) {
+    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 3, 2, run);
+  } else {
+    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 6, 1, run);
+  }
+}
+
+// What it asks for.
+#define LATHE_SHAPES_OF_SIX                                               \
+  SHAPE(1, 4) SHAPE(2, 2) SHAPE(3, 2)                                     \
+  SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1) \
+  SHAPE_OF_MANY(5, 1) SHAPE_OF_MANY(6, 1)
+
 #endif

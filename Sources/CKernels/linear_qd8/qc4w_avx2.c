@@ -20,7 +20,6 @@
 enum {
   MAXIMUM_ROWS = 6,
   MAXIMUM_PANELS = 4,
-  QUIET = 128,
   // Of a panel, 32 weights of each column: an int16 adds eight pairs of products, at most 8·2·255·8 = 32640 from zero.
   // Every group is a multiple of it.
   CHUNK_BYTES = 256,
@@ -84,32 +83,12 @@ static inline __attribute__((always_inline)) void accumulate_group(
 
 #include "qc4w_groups.h"
 
-// One compiled form for each shape that the function below asks for; those of many row blocks do not prefetch.
-#define SHAPE(rows, panels) \
-  case (rows) * 8 + (panels): accumulate(block, rows, panels, true, acc); break;
-#define SHAPE_OF_MANY(rows, panels) \
-  case QUIET + (rows) * 8 + (panels): accumulate(block, rows, panels, false, acc); break;
-
-static void run_block(const lathe_qd8_block *block) {
-  _Alignas(64) int32_t acc[MAXIMUM_ROWS * MAXIMUM_PANELS * LATHE_PANEL_COLUMNS];
-  switch ((block->prefetches ? 0 : QUIET) + block->rows * 8 + block->panels) {
-    SHAPE(1, 4) SHAPE(2, 2) SHAPE(3, 2)
-    SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1)
-    SHAPE_OF_MANY(5, 1) SHAPE_OF_MANY(6, 1)
-    default: __builtin_trap();  // a shape that the function below does not ask for
-  }
-  lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
-}
+#define LATHE_SHAPES LATHE_SHAPES_OF_SIX
+#include "linear_qd8_shapes.h"
 
 void lathe_linear_qd8_qc4w_avx2(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
   const size_t panel_bytes = lathe_qc4w_panel_bytes(operation->weights->depth);
-  if (operation->rows == 1) {
-    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 1, 4, run_block);
-  } else if (operation->rows <= 3) {
-    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 3, 2, run_block);
-  } else {
-    lathe_qd8_for_each_block(operation, panel_bytes, panel_begin, panel_end, 6, 1, run_block);
-  }
+  lathe_qd8_for_each_block_of_six(operation, panel_bytes, panel_begin, panel_end, run_block);
 }
 
 #pragma clang attribute pop

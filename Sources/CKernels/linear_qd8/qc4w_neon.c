@@ -17,7 +17,6 @@
 enum {
   MAXIMUM_ROWS = 2,
   MAXIMUM_PANELS = 2,
-  QUIET = 128,
   // Of a panel, 32 weights of each column: an int16 adds eight products, at most 8·128·8 = 8192 from zero. Every group is a
   // multiple of it.
   CHUNK_BYTES = 256,
@@ -85,22 +84,11 @@ static inline __attribute__((always_inline)) void accumulate_group(
 #define LATHE_ACTIVATION_OFFSET 128
 #include "qc4w_groups.h"
 
-// One compiled form for each shape that the function below asks for; those of many row blocks do not prefetch.
-#define SHAPE(rows, panels) \
-  case (rows) * 8 + (panels): accumulate(block, rows, panels, true, acc); break;
-#define SHAPE_OF_MANY(rows, panels) \
-  case QUIET + (rows) * 8 + (panels): accumulate(block, rows, panels, false, acc); break;
-
-static void run_block(const lathe_qd8_block *block) {
-  _Alignas(64) int32_t acc[MAXIMUM_ROWS * MAXIMUM_PANELS * LATHE_PANEL_COLUMNS];
-  switch ((block->prefetches ? 0 : QUIET) + block->rows * 8 + block->panels) {
-    SHAPE(1, 2)
-    SHAPE(1, 1) SHAPE(2, 1)
-    SHAPE_OF_MANY(1, 1) SHAPE_OF_MANY(2, 1)
-    default: __builtin_trap();  // a shape that the function below does not ask for
-  }
-  lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
-}
+#define LATHE_SHAPES \
+  SHAPE(1, 2) \
+  SHAPE(1, 1) SHAPE(2, 1) \
+  SHAPE_OF_MANY(1, 1) SHAPE_OF_MANY(2, 1)
+#include "linear_qd8_shapes.h"
 
 void lathe_linear_qd8_qc4w_neon(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
   const size_t panel_bytes = lathe_qc4w_panel_bytes(operation->weights->depth);

@@ -17,7 +17,7 @@
 
 #include "linear_qd8_epilogue.h"
 
-enum { MAXIMUM_ROWS = 3, MAXIMUM_PANELS = 3, QUIET = 128 };
+enum { MAXIMUM_ROWS = 3, MAXIMUM_PANELS = 3 };
 
 // The sums of four columns come as pairs of adjacent lanes: (k%4 < 2, k%4 ≥ 2). Adds the pairs of eight columns.
 static inline __m256i add_pairs(__m256i columns0123, __m256i columns4567) {
@@ -71,22 +71,11 @@ static inline __attribute__((always_inline)) void accumulate(
   }
 }
 
-// One compiled form for each shape that the function below asks for; those of many row blocks do not prefetch.
-#define SHAPE(rows, panels) \
-  case (rows) * 8 + (panels): accumulate(block, rows, panels, true, acc); break;
-#define SHAPE_OF_MANY(rows, panels) \
-  case QUIET + (rows) * 8 + (panels): accumulate(block, rows, panels, false, acc); break;
-
-static void run_block(const lathe_qd8_block *block) {
-  _Alignas(64) int32_t acc[MAXIMUM_ROWS * MAXIMUM_PANELS * LATHE_PANEL_COLUMNS];
-  switch ((block->prefetches ? 0 : QUIET) + block->rows * 8 + block->panels) {
-    SHAPE(1, 3)
-    SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1)
-    SHAPE_OF_MANY(2, 1) SHAPE_OF_MANY(3, 1)
-    default: __builtin_trap();  // a shape that the function below does not ask for
-  }
-  lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
-}
+#define LATHE_SHAPES \
+  SHAPE(1, 3) \
+  SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1) \
+  SHAPE_OF_MANY(2, 1) SHAPE_OF_MANY(3, 1)
+#include "linear_qd8_shapes.h"
 
 void lathe_linear_qd8_qc8w_avx2(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
   const size_t panel_bytes = lathe_qc8w_panel_bytes(operation->weights->depth);

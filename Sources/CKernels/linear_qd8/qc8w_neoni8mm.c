@@ -15,7 +15,7 @@
 
 #include "linear_qd8_epilogue.h"
 
-enum { MAXIMUM_ROWS = 6, MAXIMUM_PAIRS = MAXIMUM_ROWS / 2, MAXIMUM_PANELS = 3, QUIET = 128 };
+enum { MAXIMUM_ROWS = 6, MAXIMUM_PAIRS = MAXIMUM_ROWS / 2, MAXIMUM_PANELS = 3 };
 
 // Columns 4v … 4v + 3 of row `odd` of a pair, out of the products of two columns each: row 0 in the low halves, 1 in the
 // high ones.
@@ -95,22 +95,11 @@ static inline __attribute__((always_inline)) void accumulate(
   }
 }
 
-// One compiled form for each shape that the function below asks for; those of many row blocks do not prefetch.
-#define SHAPE(rows, panels) \
-  case (rows) * 8 + (panels): accumulate(block, rows, panels, true, acc); break;
-#define SHAPE_OF_MANY(rows, panels) \
-  case QUIET + (rows) * 8 + (panels): accumulate(block, rows, panels, false, acc); break;
-
-static void run_block(const lathe_qd8_block *block) {
-  _Alignas(64) int32_t acc[MAXIMUM_ROWS * MAXIMUM_PANELS * LATHE_PANEL_COLUMNS];
-  switch ((block->prefetches ? 0 : QUIET) + block->rows * 8 + block->panels) {
-    SHAPE(1, 3) SHAPE(2, 3)
-    SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1)
-    SHAPE_OF_MANY(5, 1) SHAPE_OF_MANY(6, 1)
-    default: __builtin_trap();  // a shape that the function below does not ask for
-  }
-  lathe_qd8_finish_block(block->operation, block->row, block->rows, block->panel, block->panels, acc);
-}
+#define LATHE_SHAPES \
+  SHAPE(1, 3) SHAPE(2, 3) \
+  SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1) SHAPE(4, 1) SHAPE(5, 1) SHAPE(6, 1) \
+  SHAPE_OF_MANY(5, 1) SHAPE_OF_MANY(6, 1)
+#include "linear_qd8_shapes.h"
 
 void lathe_linear_qd8_qc8w_neoni8mm(const lathe_linear_qd8 *operation, size_t panel_begin, size_t panel_end) {
   const size_t panel_bytes = lathe_qc8w_panel_bytes(operation->weights->depth);
