@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "bench.h"
+#include "families.h"
 
 enum { HEAD_DIM = 64, HEADS = 12, LAYERS = 12, ALL_HEADS = HEADS * LAYERS, POSITIONS = 1024 };
 enum { BLOCKS = POSITIONS / LATHE_KV_BLOCK_TOKENS, MANY_ROWS = 16 };

@@ -51,9 +51,6 @@ size_t rows_wanted(const size_t *usual, size_t count, uint32_t features, size_t 
 
 // MARK: - Memory
 
-static volatile uint64_t sink;  // what nobody reads, a compiler may leave out
-void keep(uint64_t value) { sink += value; }
-
 static bool prefetches;
 
 // In pieces: eight streams that lie megabytes apart are read slower than a kernel reads its panels.
@@ -315,16 +312,13 @@ static int parse(int count, char **arguments) {
   return 0;
 }
 
-int main(int count, char **arguments) {
+int begin(int count, char **arguments) {
   const int refused = parse(count, arguments);
-  if (refused) return refused;
-  print_machine();
-  measure_linear();
-  measure_expansion();
-  measure_quantize();
-  measure_vector();
-  measure_attention();
-  measure_embedding();
+  if (!refused) print_machine();
+  return refused;
+}
+
+int finish(void) {
   for (size_t i = 0; i < missing_count; i++) fprintf(stderr, "not run, for want of its instructions: %s\n", missing[i]);
   if (measured > 0) return 0;
   fprintf(stderr, "kernels: nothing that this machine runs matches.\n");

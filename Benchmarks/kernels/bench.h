@@ -2,30 +2,9 @@
 #ifndef LATHE_BENCH_H
 #define LATHE_BENCH_H
 
-#include "CKernels.h"
+#include "peak.h"
 
-// MARK: - Arithmetic: peaks that no kernel can pass (peak.c)
-
-typedef enum {
-  ARITHMETIC_NONE,      // the kernel only moves bytes
-  ARITHMETIC_DOT_INT8,  // sums of products of bytes, exact over their whole range
-  ARITHMETIC_DOT_INT4,  // of bytes with −8…7, exact for the sums of a group
-  ARITHMETIC_FLOAT32,
-} arithmetic;
-
-// A loop that does nothing but one instruction, or the pair of them that makes a product and adds it, on registers.
-typedef struct {
-  const char *name;  // the instructions and their width
-  arithmetic arithmetic;
-  uint32_t features;
-  double operations;           // of one `step`; a multiplication and an addition are two
-  void (*run)(uint64_t steps);
-} peak;
-
-// The best that an instruction set has for such arithmetic; NULL for ARITHMETIC_NONE.
-const peak *peak_of(arithmetic arithmetic, uint32_t features);
-
-// MARK: - Measuring (bench.c)
+// MARK: - Measuring
 
 // A kernel at one shape. `bytes` and `operations` are those of one `run`, which is `calls` calls of the kernel; each
 // byte counts once, read or written, however often a kernel touches it.
@@ -58,20 +37,16 @@ size_t rows_wanted(const size_t *usual, size_t count, uint32_t features, size_t 
 
 // The read probe, with or without prefetching as the harness has found it faster.
 void read_bytes(const void *base, size_t bytes);
-// Puts a value where no compiler can leave it out.
-void keep(uint64_t value);
 // 64-byte aligned and filled with a byte, so that every page is its own; ends the program where there is no memory.
 void *filled(size_t bytes, int byte);
 // As bytes, halves and floats alike this byte makes small ordinary numbers.
 enum { ORDINARY = 0x3c };
 
-// MARK: - Families, one file each
+// MARK: - The program
 
-void measure_linear(void);
-void measure_expansion(void);
-void measure_quantize(void);
-void measure_vector(void);
-void measure_attention(void);
-void measure_embedding(void);
+// Reads the command line and prints what machine this is; not 0: refused, with a sentence on standard error.
+int begin(int count, char **arguments);
+// Lists what could not run; the program's exit code.
+int finish(void);
 
 #endif

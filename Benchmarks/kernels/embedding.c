@@ -4,6 +4,7 @@
 // are the whole panels of the ids, and the floats of positions and output. The probe reads the same panels.
 #include <stdio.h>
 
+#include "families.h"
 #include "matrices.h"
 
 enum { WIDTH = 768, VOCABULARY = 50272, POSITIONS = 1024 };

@@ -2,6 +2,7 @@
 // the linear layers do it. The bytes are those read and those written; the probe reads both, from where they lie.
 #include <stdio.h>
 
+#include "families.h"
 #include "matrices.h"
 
 enum { PANELS_AT_ONCE = 12 };  // all of the shape's 48 are done in four calls

@@ -4,6 +4,7 @@
 // matrix is multiplied again and again, as in prefill, where many blocks of rows share it. The bytes are the weights'.
 #include <stdio.h>
 
+#include "families.h"
 #include "matrices.h"
 
 enum { MANY_ROWS = 16 };  // from here on weights stay in cache

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "bench.h"
+#include "families.h"
 
 enum { MAXIMUM_DEPTH = 3072, HALVES = 2 };
 static const size_t depths[] = {768, 3072}, usual_rows[] = {1, 512};

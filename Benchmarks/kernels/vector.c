@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "bench.h"
+#include "families.h"
 
 enum { WIDTH = 768, INNER = 3072, VOCABULARY = 50257 };
 static const size_t many_rows[] = {1, 512}, one_row[] = {1};
