@@ -25,7 +25,7 @@ struct EngineLayout: Sendable {
     }
 
     /// Every session may have a row in one step.
-    private static let sessionLimit = 1 << 16
+    static let sessionLimit = 1 << 16
 
     init(_ outline: ModelOutline, _ options: EngineOptions) throws(LatheError) {
         func requirePositive(_ value: Int, _ what: String) throws(LatheError) {

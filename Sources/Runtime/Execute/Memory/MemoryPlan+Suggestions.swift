@@ -36,7 +36,7 @@ extension MemoryPlan {
     /// The most sessions that the budget holds with all else as it is; nil without a budget. 0: not even one.
     public var maximumSessions: Int? {
         guard let budget else { return nil }
-        return Change.largest(1...Change.sessionLimit) {
+        return Change.largest(1...EngineLayout.sessionLimit) {
             plan(sessions: $0).map { $0.totalByteCount <= budget } ?? false
         }
             ?? 0
@@ -102,8 +102,6 @@ private enum Change {
     case sessions(Int)
     case context(Int)
     case weights(HypotheticalWeights)
-
-    static let sessionLimit = 1 << 16
 
     var isSized: Bool {
         switch self {

@@ -125,15 +125,6 @@ package final class MemoryReservation: Sendable {
 }
 
 extension MemoryCategory {
-    fileprivate var index: Int {
-        switch self {
-        case .weights: 0
-        case .keyValueCache: 1
-        case .activations: 2
-        case .tokenizer: 3
-        case .windows: 4
-        case .server: 5
-        case .runtime: 6
-        }
-    }
+    /// Its place in `allCases`.
+    fileprivate var index: Int { Self.allCases.firstIndex(of: self)! }
 }
