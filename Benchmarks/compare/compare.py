@@ -12,6 +12,7 @@ disturbed is marked. Where an engine can be run in several ways, one pass of eac
 
 import argparse
 import contextlib
+import fcntl
 import importlib
 import json
 import math
@@ -84,9 +85,16 @@ class Worker:
 
 class Comparison:
     def __init__(
-        self, workshop: Workshop, contenders: list[Contender], phases: list[dict], retries: int, redo_disturbed: bool
+        self,
+        workshop: Workshop,
+        contenders: list[Contender],
+        phases: list[dict],
+        retries: int,
+        redo_disturbed: bool,
+        lock: pathlib.Path | None,
     ) -> None:
         self._workshop = workshop
+        self._lock = lock
         self._contenders = contenders
         self._phases = phases
         self._retries = retries
@@ -177,12 +185,31 @@ class Comparison:
         return best | {"disturbed": best["others"] > _DISTURBANCE}
 
     def _attempt(self, seed: str, model: str, threads: int, contender: Contender, path: pathlib.Path) -> dict:
+        with self._turn():
+            return self._timed(seed, model, threads, contender, path)
+
+    @contextlib.contextmanager
+    def _turn(self):
+        """Holds the lock, if one was named, so that other heavy work can run between passes but not during one."""
+        if self._lock is None:
+            yield
+            return
+        with self._lock.open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # Whoever held it may have left the probe of another minute.
+                self._probes = {}
+            yield
+
+    def _timed(self, seed: str, model: str, threads: int, contender: Contender, path: pathlib.Path) -> dict:
         before = self._probe(model, threads)
         # A worker imports its engine before the clock starts.
         worker = None if contender.engine == "lathe" else self._worker(contender.engine, threads)
         wall, busy, children = time.monotonic(), machine.busy_seconds(), _seconds_of_children()
         if worker is None:
-            answer = lathe_engine.measure(self._workshop.lathe, path, threads, self._phases, seed)
+            answer = lathe_engine.measure(self._workshop.lathe, path, threads, self._phases, seed, contender.isa)
             own = _seconds_of_children() - children
         else:
             answer = worker.measure(
@@ -257,6 +284,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--retries", type=int, default=1, help="of a pass that other work disturbed")
     parser.add_argument("--redo-disturbed", action="store_true", help="measure passes again that other work disturbed")
+    parser.add_argument("--lock", type=pathlib.Path, help="a file whose flock each pass holds, to take turns with builds")
     parser.add_argument("--fresh", action="store_true", help="forget earlier passes and choices")
     parser.add_argument("--report-only", action="store_true", help="write the report from the passes that there are")
     arguments = parser.parse_args()
@@ -271,6 +299,9 @@ def _arguments() -> argparse.Namespace:
         for contender in CONTENDERS
         if contender.engine in {names[peer] for peer in peers} and contender.precision in precisions
     ]
+    if not arguments.report_only:
+        levels = {None, *lathe_engine.lowered_levels(arguments.lathe)}
+        arguments.contenders = [contender for contender in arguments.contenders if contender.isa in levels]
     return arguments
 
 
@@ -290,7 +321,9 @@ def main() -> None:
             (workshop.work / "choices.json").unlink(missing_ok=True)
         (workshop.work / "machine.json").write_text(json.dumps(machine.description(workshop.lathe)))
         phases = [phase for phase in PHASES if phase["name"] in arguments.phases.split(",")]
-        comparison = Comparison(workshop, arguments.contenders, phases, arguments.retries, arguments.redo_disturbed)
+        comparison = Comparison(
+            workshop, arguments.contenders, phases, arguments.retries, arguments.redo_disturbed, arguments.lock
+        )
         counts = [int(count) for count in arguments.threads.split(",")]
         comparison.run(arguments.models.split(","), counts, arguments.rounds, arguments.full)
     report.write(read(results), json.loads((workshop.work / "machine.json").read_text()), arguments.docs)

@@ -1,13 +1,14 @@
 """Lathe, measured by its own command: each phase is a process."""
 
 import json
+import os
 import pathlib
 import random
 import subprocess
 import time
 import zlib
 
-from matrix import FIRST_PROMPT, LATHE_OPTIONS, VOCABULARY
+from matrix import FIRST_PROMPT, LATHE_OPTIONS, LOWERED, VOCABULARY
 from worker import prompts
 
 
@@ -22,12 +23,28 @@ def convert(lathe: pathlib.Path, checkpoint: pathlib.Path, out: pathlib.Path, pr
     subprocess.run([lathe, "quantize", checkpoint, "-o", out, *options], check=True, stdout=subprocess.DEVNULL)
 
 
-def measure(lathe: pathlib.Path, model: pathlib.Path, threads: int, phases: list[dict], seed: str) -> dict:
+def lowered_levels(lathe: pathlib.Path) -> set[str]:
+    """Those of the table's instruction sets that this machine has below the best that it has."""
+
+    def level(**environment: str) -> str | None:
+        command = [lathe, "bench", "--prompt-tokens", "1", "--new-tokens", "2", "--runs", "1", "--json"]
+        completed = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=os.environ | environment
+        )  # fmt: skip
+        return json.loads(completed.stdout)["isa"] if completed.returncode == 0 else None
+
+    return {isa for isa in LOWERED if level(LATHE_ISA=isa)} - {level()}
+
+
+def measure(
+    lathe: pathlib.Path, model: pathlib.Path, threads: int, phases: list[dict], seed: str, isa: str | None
+) -> dict:
     """One pass. First token: from the start of the process to its end. Peak memory: all of the process."""
+    environment = os.environ | ({"LATHE_ISA": isa} if isa else {})
 
     def run(*arguments: object) -> dict:
         command = [str(lathe), *map(str, arguments), "--model", str(model), "--threads", str(threads), "--json"]
-        completed = subprocess.run(command, capture_output=True, text=True, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if completed.returncode:
             raise RuntimeError(f"{' '.join(command)}: {completed.stderr.strip()}")
         return json.loads(completed.stdout)

@@ -17,16 +17,20 @@ PHASES = [
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """An engine at a precision. `group` is the contest that it takes part in: float, int8, int4, or None."""
+    """An engine at a precision. `group` is the contest that it takes part in: float, int8, int4, or None.
+
+    `isa` is the level that `LATHE_ISA` lowers Lathe to, None for the best that the machine has.
+    """
 
     engine: str
     precision: str
     title: str
     group: str | None
+    isa: str | None = None
 
     @property
     def key(self) -> str:
-        return f"{self.engine}/{self.precision}"
+        return f"{self.engine}/{self.precision}{f'@{self.isa}' if self.isa else ''}"
 
 
 ENGINES = {
@@ -38,12 +42,20 @@ ENGINES = {
     "torch_": "PyTorch",
 }
 
+LOWERED = ("avx512vnni", "avxvnni", "avx2")
+
 CONTENDERS = [
     Contender("lathe", "float", "Lathe", "float"),
     Contender("lathe", "int8", "Lathe", "int8"),
     Contender("lathe", "int4", "Lathe", "int4"),
     # Half of its weights are zeros: not the model that the others run, so it takes part in no contest.
     Contender("lathe", "int4-sparse", "Lathe, half pruned", None),
+    # Lowered to older instruction sets, beside peers that are not: a table of its own.
+    *(
+        Contender("lathe", precision, f"Lathe, {precision}, {isa}", None, isa)
+        for precision in ("int8", "int4")
+        for isa in LOWERED
+    ),
     Contender("llama_cpp_", "float", "llama.cpp F16", "float"),
     Contender("llama_cpp_", "int8", "llama.cpp Q8_0", "int8"),
     Contender("llama_cpp_", "int4", "llama.cpp Q4_0", "int4"),

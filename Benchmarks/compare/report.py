@@ -124,7 +124,30 @@ def _model(results: Results, model: str) -> str:
         for measure in MEASURES:
             for threads in counts if measure.per_threads else counts[-1:]:
                 parts.append(_row(results, model, threads, group, measure, contenders))
-    return "\n".join(parts)
+    return "\n".join([*parts, *_lowered(results, model)])
+
+
+def _lowered(results: Results, model: str) -> list[str]:
+    """Lathe held down to older instruction sets, each figure with its ratio to the best peer, which is not."""
+    lines = []
+    for precision in ("int8", "int4"):
+        contenders = results.lowered(model, precision)
+        if not contenders:
+            continue
+        heads = " | ".join(f"{contender.isa} | to best peer" for contender in contenders)
+        lines += ["", f"### {model}, {precision}, Lathe by instruction set", ""]
+        lines += [f"| | Threads | {heads} |", "| :-- | --: |" + " --: | --: |" * len(contenders)]
+        for measure in MEASURES:
+            if measure.name in ("whole_peak", "file"):
+                continue
+            for threads in results.threads(model):
+                cells = []
+                for contender in contenders:
+                    lead = results.lead_of(contender, model, threads, precision, measure)
+                    cells.append(_cell(list(results.values(model, threads, contender, measure).values()), wins=False))
+                    cells.append(f"{lead[0]:.2f}" if lead else "–")
+                lines.append(f"| {measure.title}, {measure.unit} | {threads} | {' | '.join(cells)} |")
+    return lines
 
 
 def _row(results: Results, model: str, threads: int, group: str, measure: Measure, contenders: list[Contender]) -> str:
@@ -171,6 +194,7 @@ def _method() -> str:
   position goes through the head. Tokens are the likeliest ones.
 - Ratios to Lathe are taken within a round, then their median. Read bandwidth is probed before and after each pass, with
   the pass's threads.
+- *By instruction set*: `LATHE_ISA` lowers Lathe alone; its peers run at the best that they find.
 - *Load to first token*: page cache warm. Peers: from loading the model to the first token, their modules imported
   already. Lathe: the whole process, from its start to its end.
 - *Peak memory*: VmHWM after the phases with one sequence; mapped files count. Over imports: less what the Python

@@ -66,8 +66,13 @@ class Results:
         return sorted({threads for name, threads, _ in self.passes if name == model})
 
     def contenders(self, model: str, group: str | None) -> list[Contender]:
+        """Those of a contest; of none: what stands beside them. Lowered instruction sets have a table of their own."""
         present = {key for name, _, key in self.passes if name == model}
-        return [contender for contender in CONTENDERS if contender.group == group and contender.key in present]
+        return [c for c in CONTENDERS if c.group == group and c.isa is None and c.key in present]
+
+    def lowered(self, model: str, precision: str) -> list[Contender]:
+        present = {key for name, _, key in self.passes if name == model}
+        return [c for c in CONTENDERS if c.isa and c.precision == precision and c.key in present]
 
     def values(self, model: str, threads: int, contender: Contender, measure: Measure) -> dict[int, float]:
         """By round."""
@@ -89,11 +94,15 @@ class Results:
 
     def lead(self, model: str, threads: int, group: str, measure: Measure) -> tuple[float, Contender] | None:
         """How many times better Lathe is than the best peer, a median over rounds that measured both; and that peer."""
-        contenders = self.contenders(model, group)
-        lathe = next((contender for contender in contenders if contender.engine == "lathe"), None)
-        peers = [contender for contender in contenders if contender.engine != "lathe"]
+        lathe = next((c for c in self.contenders(model, group) if c.engine == "lathe"), None)
+        return lathe and self.lead_of(lathe, model, threads, group, measure)
+
+    def lead_of(
+        self, lathe: Contender, model: str, threads: int, group: str, measure: Measure
+    ) -> tuple[float, Contender] | None:
+        peers = [contender for contender in self.contenders(model, group) if contender.engine != "lathe"]
         peer = self._best(model, threads, measure, peers)
-        if lathe is None or peer is None:
+        if peer is None:
             return None
         ours, theirs = (self.values(model, threads, contender, measure) for contender in (lathe, peer))
         ratios = [ours[number] / theirs[number] for number in ours.keys() & theirs.keys()]
@@ -157,8 +166,9 @@ class Results:
 
 
 def title(key: str) -> str:
-    engine, _, precision = key.partition("/")
-    return f"{ENGINES[engine]}, {precision}" if precision else key
+    engine, _, rest = key.partition("/")
+    precision, _, isa = rest.partition("@")
+    return ", ".join([ENGINES[engine], precision, *([isa] if isa else [])]) if precision else key
 
 
 def _ordered(models) -> list[str]:
