@@ -21,6 +21,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
@@ -38,6 +39,10 @@ let package = Package(
         .target(
             name: "LatheWorkbench", dependencies: ["Lathe", "LatheCompiler", "LatheFormat"],
             path: "Sources/Tools/Workbench", swiftSettings: strict),
+        .target(
+            name: "LatheService",
+            dependencies: ["Lathe", "LatheFormat", .product(name: "CoreMetrics", package: "swift-metrics")],
+            path: "Sources/Tools/Service", swiftSettings: strict),
         .executableTarget(
             name: "LatheCommand",
             dependencies: [

@@ -7,8 +7,11 @@ public struct EngineOptions: Sendable, Hashable {
     public var threads: Int?
     /// Tokens of prompt and continuation together; nil: the model's own context length, which it may not exceed.
     public var contextLength: Int?
-    /// Sessions that may exist at once; each may hold a whole context.
+    /// Sessions that may exist at once.
     public var maximumSessions: Int = 1
+    /// Tokens that all sessions may hold together, in whole cache blocks (64 tokens); nil: a whole context each. With fewer,
+    /// `makeSession(tokens:)` says how many each may hold.
+    public var keyValueTokens: Int?
     /// nil: float16 for quantized weights, float32 for float32 weights.
     public var keyValueType: KeyValueType?
     /// Prompt tokens that go through the model in one pass. Larger is a little faster, takes more memory, and delays
@@ -24,6 +27,8 @@ public struct EngineOptions: Sendable, Hashable {
     public var weightPlacement: WeightPlacement = .map
     /// What the process takes beside the engine. Another program than this package's states its own.
     public var runtimeBytes: Int = MemoryPlan.runtimeByteCount
+    /// What a service holds for its connections and queues: planned, and kept by the service itself.
+    public var serverBytes: Int = 0
 
     public init() {}
 }
@@ -48,7 +53,14 @@ public final class Engine: Sendable {
     private let computeThread: ComputeThread
     private let tokenizerReservation: MemoryReservation
     private let maximumSessions: Int
-    private let sessions = Atomic<Int>(0)
+    private let occupancy = Mutex(Occupancy())
+
+    /// What sessions have been promised.
+    private struct Occupancy {
+        var sessions = 0
+        var blocks = 0
+        var onRelease: (@Sendable () -> Void)?
+    }
 
     /// Plans with `options` and makes an engine of the plan.
     ///
@@ -92,16 +104,74 @@ public final class Engine: Sendable {
         if !computeThread.isCurrent { computeThread.join() } else { computeThread.detach() }
     }
 
-    /// - Throws: `budget` where `EngineOptions.maximumSessions` sessions exist already.
-    public func makeSession() throws(LatheError) -> Session {
-        let (_, count) = sessions.add(1, ordering: .relaxed)
-        guard count <= maximumSessions else {
-            sessions.subtract(1, ordering: .relaxed)
+    /// A new timeline, with cache blocks of its own set aside until its last reference goes.
+    ///
+    /// - Parameter tokens: the most that it may hold, prompts and continuations together; nil: a whole context.
+    /// - Throws: `budget` where `EngineOptions.maximumSessions` sessions exist already, or those that exist have been
+    ///   promised too much of the cache; `invalidRequest` for more tokens than the context, or fewer than one.
+    public func makeSession(tokens: Int? = nil) throws(LatheError) -> Session {
+        let tokens = tokens ?? contextLength
+        guard (1...contextLength).contains(tokens) else {
             throw LatheError(
-                .budget, "The engine was made for \(maximumSessions) session(s), and all of them are in use.")
+                .invalidRequest, "A session of \(tokens) tokens was asked; the context has \(contextLength).")
         }
-        return Session(engine: self)
+        let blocks = KeyValueLayout.blocks(forTokens: tokens)
+        try occupancy.withLock { occupancy throws(LatheError) in
+            guard occupancy.sessions < maximumSessions else {
+                throw LatheError(
+                    .budget, "The engine was made for \(maximumSessions) session(s), and all of them are in use.")
+            }
+            let left = plan.layout.blockCount - occupancy.blocks
+            guard blocks <= left else {
+                throw LatheError(
+                    .budget,
+                    """
+                    A session of \(tokens) tokens takes \(blocks) cache block(s); of the engine's \
+                    \(plan.layout.blockCount) no more than \(left) are free.
+                    """)
+            }
+            occupancy.sessions += 1
+            occupancy.blocks += blocks
+        }
+        return Session(engine: self, tokens: tokens)
     }
 
-    func unreserveSession() { sessions.subtract(1, ordering: .relaxed) }
+    /// The last reference to a session has gone, and its blocks have gone back.
+    func sessionEnded(tokens: Int) {
+        let onRelease = occupancy.withLock { occupancy in
+            occupancy.sessions -= 1
+            occupancy.blocks -= KeyValueLayout.blocks(forTokens: tokens)
+            return occupancy.onRelease
+        }
+        onRelease?()
+    }
+
+    /// Calls `body` whenever a session has ended, on whatever thread let go of it: for a queue of those who wait for one.
+    package func onSessionEnd(_ body: (@Sendable () -> Void)?) { occupancy.withLock { $0.onRelease = body } }
+
+    /// Sessions that exist.
+    public var sessionCount: Int { occupancy.withLock { $0.sessions } }
+
+    /// What was planned for each category, and what the engine has taken of it. The program's own is not counted here.
+    public var memory: [MemoryUse] {
+        MemoryCategory.allCases.map {
+            MemoryUse(
+                category: $0, plannedBytes: plan.byteCount($0), currentBytes: ledger.current($0),
+                peakBytes: ledger.peak($0))
+        }
+    }
+
+    /// Tokens that all sessions may hold together, and how many of them sessions have been promised.
+    public var keyValueTokens: (total: Int, promised: Int) {
+        let blocks = occupancy.withLock { $0.blocks }
+        return (plan.layout.blockCount * KeyValueLayout.blockTokens, blocks * KeyValueLayout.blockTokens)
+    }
+}
+
+/// A category of an engine's memory: what its plan holds, and what was taken.
+public struct MemoryUse: Sendable, Hashable {
+    public let category: MemoryCategory
+    public let plannedBytes: Int
+    public let currentBytes: Int
+    public let peakBytes: Int
 }

@@ -133,8 +133,7 @@ final class Scheduler: Sendable {
         }
     }
 
-    /// One pass over the weights: a token of every decoding request, and up to a chunk of waiting prompts, first come
-    /// first served.
+    /// One pass over the weights: a token of every decoding request, and up to a chunk of waiting prompts.
     private func step(_ active: [Request], _ scratch: inout Scratch) {
         gather(active, &scratch.wanted)
         executor.forward()
@@ -157,13 +156,11 @@ final class Scheduler: Sendable {
 
     /// Fills the executor's rows, and lists those whose logits are wanted.
     private func gather(_ active: [Request], _ wanted: inout [WantedLogits]) {
-        var chunkLeft = prefillChunk
+        shareChunk(among: active)
         for request in active {
             let pending = request.pending
-            let isDecoding = pending.count == 1 && request.isStarted
-            let count = isDecoding ? 1 : min(chunkLeft, pending.count)
+            let count = request.isStarted ? 1 : request.share
             guard count > 0 else { continue }
-            if !isDecoding { chunkLeft -= count }
             let firstRow = executor.rowCount
             let firstIndex = request.fedCount
             executor.append(
@@ -174,6 +171,28 @@ final class Scheduler: Sendable {
                     WantedLogits(request: request, row: firstRow + offset, index: firstIndex + offset))
             }
             request.advance(by: count)
+        }
+    }
+
+    /// Decides how many tokens of each waiting prompt this step feeds. The shortest rest goes first, so that a long prompt does
+    /// not hold up short ones; the oldest gets a quarter of the chunk at least, so that none waits for ever.
+    private func shareChunk(among active: [Request]) {
+        var left = prefillChunk
+        guard let oldest = active.first(where: { !$0.isStarted }) else { return }
+        for request in active where !request.isStarted { request.share = 0 }
+        oldest.share = min(max(1, left / 4), oldest.pendingCount)
+        left -= oldest.share
+        while left > 0 {
+            var next: Request?
+            var shortest = Int.max
+            for request in active where !request.isStarted {
+                let rest = request.pendingCount - request.share
+                if rest > 0 && rest < shortest { (next, shortest) = (request, rest) }
+            }
+            guard let next else { break }
+            let count = min(left, shortest)
+            next.share += count
+            left -= count
         }
     }
 

@@ -16,8 +16,8 @@ struct EngineLayout: Sendable {
     let arena: ArenaLayout
     let placement: WeightPlacement
 
-    /// Blocks of keys and values for every session's whole context.
-    var blockCount: Int { sessions * KeyValueLayout.blocks(forTokens: contextLength) }
+    /// Blocks of keys and values, for all sessions together.
+    let blockCount: Int
     /// nil where it is more than a number holds.
     var keyValueByteCount: Int? {
         let (bytes, overflows) = keyValues.blockBytes.multipliedReportingOverflow(by: blockCount)
@@ -46,6 +46,20 @@ struct EngineLayout: Sendable {
             throw LatheError(
                 .invalidRequest,
                 "\(sessions) sessions were asked; an engine serves \(Self.sessionLimit) at most.")
+        }
+        let contextBlocks = KeyValueLayout.blocks(forTokens: contextLength)
+        if let tokens = options.keyValueTokens {
+            guard tokens >= contextLength else {
+                throw LatheError(
+                    .invalidRequest,
+                    """
+                    Keys and values of \(tokens) tokens were asked for all sessions together; one context of \
+                    \(contextLength) must fit.
+                    """)
+            }
+            blockCount = min(KeyValueLayout.blocks(forTokens: tokens), sessions * contextBlocks)
+        } else {
+            blockCount = sessions * contextBlocks
         }
         try requirePositive(options.prefillChunk, "The prefill chunk")
         // No step has more prompt tokens than the sessions hold together; sessions and context are bounded, so this fits.

@@ -67,7 +67,8 @@ public struct MemoryPlan: Sendable {
         case .activations: layout.arena.byteCount
         case .tokenizer: outline.tokenizerByteCount
         case .runtime: options.runtimeBytes
-        case .windows, .server: 0
+        case .server: options.serverBytes
+        case .windows: 0
         }
     }
 

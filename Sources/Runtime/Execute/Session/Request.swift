@@ -9,11 +9,13 @@ class Request: @unchecked Sendable {
     private let prompt: [Int32]
     /// One token, fed after the prompt: always the same memory.
     private var sampled: [Int32] = []
-    private var pendingCount: Int
+    private(set) var pendingCount: Int
     private(set) var fedCount = 0
     /// The prompt has been fed: from now on one token a step.
     private(set) var isStarted = false
     private(set) var isFinished = false
+    /// Prompt tokens that the next step feeds: the scheduler's note.
+    var share = 0
     private let cancelled = Atomic<Bool>(false)
 
     init(timeline: Timeline, tokens: [Int32]) {
@@ -80,6 +82,8 @@ class Request: @unchecked Sendable {
 final class GenerationRequest: Request, @unchecked Sendable {
     private let options: GenerationOptions
     private let endOfText: [Int32]
+    private let tokens: [Int32]
+    private let onPromptScore: (@Sendable (TokenScore) -> Void)?
     private let continuation: AsyncThrowingStream<GeneratedToken, any Error>.Continuation
     private var sampler: Sampler
     private var decoder: StreamingDecoder?
@@ -91,9 +95,12 @@ final class GenerationRequest: Request, @unchecked Sendable {
 
     init(
         timeline: Timeline, tokens: [Int32], options: GenerationOptions, seed: UInt64, endOfText: [Int32],
-        tokenizer: Tokenizer?, continuation: AsyncThrowingStream<GeneratedToken, any Error>.Continuation
+        tokenizer: Tokenizer?, onPromptScore: (@Sendable (TokenScore) -> Void)?,
+        continuation: AsyncThrowingStream<GeneratedToken, any Error>.Continuation
     ) {
         self.options = options
+        self.tokens = tokens
+        self.onPromptScore = onPromptScore
         self.endOfText = endOfText
         self.continuation = continuation
         sampler = Sampler(
@@ -106,9 +113,17 @@ final class GenerationRequest: Request, @unchecked Sendable {
         super.init(timeline: timeline, tokens: tokens)
     }
 
+    override func wantsLogits(afterPending offset: Int) -> Bool {
+        super.wantsLogits(afterPending: offset) || onPromptScore != nil
+    }
+
     override func receive(
         _ logits: Span<Float>, at index: Int, likeliest: Int?, _ buffers: inout SamplingBuffers
     ) {
+        if index + 1 < tokens.count {
+            if likeliest == nil { fail(.logitNotFinite) }
+            return
+        }
         do throws(LatheError) {
             lastID = try sampler.sample(logits, likeliest: likeliest, &buffers)
         } catch {
@@ -120,6 +135,15 @@ final class GenerationRequest: Request, @unchecked Sendable {
     }
 
     override func deliver(_ logits: Span<Float>, at index: Int, logSumExp: () -> Float) {
+        if index == 0, let onPromptScore {
+            onPromptScore(TokenScore(id: tokens[0], logProbability: nil, topLogProbabilities: []))
+        }
+        if index + 1 < tokens.count {
+            let sum = logSumExp()
+            onPromptScore?(
+                TokenScore(of: tokens[index + 1], logits, topCount: options.topLogProbabilities ?? 0, logSumExp: sum))
+            return
+        }
         let id = lastID
         var logProbability: Float?
         var top: [TokenLogProbability] = []
@@ -218,11 +242,7 @@ final class ScoringRequest: Request, @unchecked Sendable {
         onLogits?(index, logits)
         guard index + 1 < tokens.count else { return }
         let sum = logSumExp()
-        let id = tokens[index + 1]
-        scores.append(
-            TokenScore(
-                id: id, logProbability: logits[Int(id)] - sum,
-                topLogProbabilities: likeliestTokens(logits, count: topCount, logSumExp: sum)))
+        scores.append(TokenScore(of: tokens[index + 1], logits, topCount: topCount, logSumExp: sum))
     }
 
     override func complete(_ error: LatheError?) {
@@ -244,4 +264,12 @@ public struct TokenScore: Sendable, Hashable {
     public let logProbability: Float?
     /// The likeliest tokens in its place, likeliest first.
     public let topLogProbabilities: [TokenLogProbability]
+}
+
+extension TokenScore {
+    fileprivate init(of id: Int32, _ logits: Span<Float>, topCount: Int, logSumExp: Float) {
+        self.init(
+            id: id, logProbability: logits[Int(id)] - logSumExp,
+            topLogProbabilities: likeliestTokens(logits, count: topCount, logSumExp: logSumExp))
+    }
 }

@@ -10,14 +10,18 @@ public final class Session: Sendable {
     private let engine: Engine
     private let timeline: Timeline
 
-    init(engine: Engine) {
+    /// Tokens that the timeline may hold.
+    public let capacity: Int
+
+    init(engine: Engine, tokens: Int) {
         self.engine = engine
-        timeline = Timeline(capacityTokens: engine.contextLength)
+        capacity = tokens
+        timeline = Timeline(capacityTokens: tokens)
     }
 
     deinit {
         engine.scheduler.release(timeline)
-        engine.unreserveSession()
+        engine.sessionEnded(tokens: capacity)
     }
 
     /// How many tokens the timeline holds.
@@ -31,11 +35,15 @@ public final class Session: Sendable {
     /// wait for its reader: the timeline then holds every token that was generated until that step, read or not, and the
     /// session is busy until it has ended.
     ///
-    /// - Parameter prompt: token ids; empty stands for the beginning-of-text token at the timeline's start.
+    /// - Parameters:
+    ///   - prompt: token ids; empty stands for the beginning-of-text token at the timeline's start.
+    ///   - onPromptScore: called on the compute thread with each token of the prompt, the first included, in order and
+    ///     before any token is generated. Logits are then computed for the whole prompt.
     /// - Throws: `invalidRequest` before anything runs: an id outside the vocabulary, prompt and continuation longer than
-    ///   the context, an option out of range, a session that is busy.
+    ///   the session, an option out of range, a session that is busy.
     public func generate(
-        _ prompt: [Int32], options: GenerationOptions = GenerationOptions()
+        _ prompt: [Int32], options: GenerationOptions = GenerationOptions(),
+        onPromptScore: (@Sendable (TokenScore) -> Void)? = nil
     ) throws(LatheError) -> AsyncThrowingStream<GeneratedToken, any Error> {
         try options.validate(vocabularySize: engine.model.configuration.vocabularySize)
         if !options.stop.isEmpty && engine.model.tokenizer == nil {
@@ -47,7 +55,7 @@ public final class Session: Sendable {
         let request = GenerationRequest(
             timeline: timeline, tokens: tokens, options: options, seed: seed,
             endOfText: engine.model.configuration.endOfTextIDs.map(Int32.init), tokenizer: engine.model.tokenizer,
-            continuation: continuation)
+            onPromptScore: onPromptScore, continuation: continuation)
         // Keeps the session alive while its request runs: its blocks must not return to the pool.
         continuation.onTermination = { [self] _ in
             request.cancel()
@@ -118,12 +126,13 @@ public final class Session: Sendable {
                 }
                 tokens = [Int32(first)]
             }
-            guard position + tokens.count + newTokens <= engine.contextLength else {
+            guard position + tokens.count + newTokens <= capacity else {
+                let place = capacity < engine.contextLength ? "session" : "context"
                 throw LatheError(
                     .invalidRequest,
                     """
-                    \(position + tokens.count) prompt tokens and \(newTokens) new ones do not fit the context of \
-                    \(engine.contextLength).
+                    \(position + tokens.count) prompt tokens and \(newTokens) new ones do not fit the \(place) of \
+                    \(capacity).
                     """)
             }
             timeline.pendingTokens = []

@@ -1,12 +1,13 @@
-import LatheFormat
-
 /// What the kernel says of this process's memory.
-public enum ProcessMemory {
+package enum ProcessMemory {
     /// VmHWM: the most bytes ever resident at once; nil where the system does not say.
-    public static func peakResidentBytes() -> Int? { status("VmHWM:") }
+    package static func peakResidentBytes() -> Int? { status("VmHWM:") }
+
+    /// VmRSS: bytes resident now; nil where the system does not say.
+    package static func residentBytes() -> Int? { status("VmRSS:") }
 
     /// Pages that this process has waited for the disk for; nil where the system does not say.
-    public static func majorPageFaults() -> Int? {
+    package static func majorPageFaults() -> Int? {
         // The twelfth field of proc_pid_stat(5), the tenth behind the name, which may hold anything but ends the last ")".
         guard let text = Files.readKernelText("/proc/self/stat"), let name = text.lastIndex(of: ")") else { return nil }
         let fields = text[text.index(after: name)...].split(separator: " ")
