@@ -74,6 +74,13 @@ let package = Package(
             dependencies: ["LatheWorkbench", "Lathe", "LatheCompiler", "LatheFormat", "TestSupport"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
+            name: "LatheServiceTests",
+            dependencies: [
+                "LatheService", "Lathe", "LatheCompiler", "LatheFormat",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+            ],
+            swiftSettings: [.swiftLanguageMode(.v6)]),
+        .testTarget(
             name: "LatheCommandTests", dependencies: ["LatheCommand", "LatheYAML", "LatheFormat"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(

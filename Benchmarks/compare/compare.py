@@ -33,6 +33,7 @@ from preparation import HERE, Workshop, say, size
 # Share of the machine that others may take during a pass.
 _DISTURBANCE = 0.05
 _PASS_LIMIT_SECONDS = 600
+_TURN_SECONDS = 120
 
 
 class Worker:
@@ -94,7 +95,8 @@ class Comparison:
         lock: pathlib.Path | None,
     ) -> None:
         self._workshop = workshop
-        self._lock = lock
+        self._lock = lock.open("a", encoding="utf-8") if lock else None
+        self._turn_started: float | None = None
         self._contenders = contenders
         self._phases = phases
         self._retries = retries
@@ -190,18 +192,20 @@ class Comparison:
 
     @contextlib.contextmanager
     def _turn(self):
-        """Holds the lock, if one was named, so that other heavy work can run between passes but not during one."""
-        if self._lock is None:
-            yield
-            return
-        with self._lock.open("a", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # Whoever held it may have left the probe of another minute.
-                self._probes = {}
-            yield
+        """Holds the lock, if one was named, so that other heavy work can run between passes but not during one.
+
+        Once taken it is kept for some passes: whoever waits for it works for minutes.
+        """
+        if self._lock and self._turn_started is None:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._turn_started = time.monotonic()
+            # The last probe is one of another time.
+            self._probes = {}
+        yield
+        if self._lock and time.monotonic() - self._turn_started > _TURN_SECONDS:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            self._turn_started = None
+            time.sleep(1)
 
     def _timed(self, seed: str, model: str, threads: int, contender: Contender, path: pathlib.Path) -> dict:
         before = self._probe(model, threads)

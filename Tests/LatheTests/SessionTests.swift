@@ -1,4 +1,5 @@
 import LatheFormat
+import Synchronization
 import Testing
 
 @testable import Lathe
@@ -25,6 +26,84 @@ import Testing
             #expect(session.position == prompt.count + parts.count - 1)
         }
         #expect(parts == whole)
+    }
+
+    @Test(arguments: [1, 5, 512])
+    func promptIsScoredWhileItIsContinued(chunk: Int) async throws {
+        let model = try TestModels.model("long")
+        let prompt = Array(try TestModels.tokens("long").prefix(40))
+        let options = GenerationOptions(10) { $0.topLogProbabilities = 2 }
+        let engine = try Run(chunk: chunk).engine(model)
+        let scored = Mutex<[TokenScore]>([])
+        var generated: [GeneratedToken] = []
+        let session = try engine.makeSession()
+        for try await token in try session.generate(
+            prompt, options: options, onPromptScore: { score in scored.withLock { $0.append(score) } })
+        {
+            // All of them are there before the first token.
+            #expect(scored.withLock { $0.count } == prompt.count)
+            generated.append(token)
+        }
+        #expect(try await Run().engine(model).makeSession().score(prompt, topCount: 2) == scored.withLock { $0 })
+        #expect(try await Run().engine(model).makeSession().all(prompt, options) == generated)
+    }
+
+    /// Prompts are fed by the shortest rest, the oldest a quarter of the chunk at least: seen by the order of their scores.
+    @Test func longPromptDoesNotHoldUpAShortOne() async throws {
+        let engine = try Run(chunk: 8, sessions: 3).engine(TestModels.model("long"))
+        let tokens = try TestModels.tokens("long")
+        let order = Mutex<[String]>([])
+        let gate = Gate()
+        let holder = Task {
+            try await engine.makeSession().score(Array(tokens.prefix(3)), stoppingAt: gate, after: 1)
+        }
+        await gate.reached()
+        var readers: [Task<Void, any Error>] = []
+        for (name, count) in [("long", 200), ("short", 6)] {
+            let session = try engine.makeSession()
+            let stream = try session.generate(
+                Array(tokens.prefix(count)), options: GenerationOptions(1),
+                onPromptScore: { _ in order.withLock { $0.append(name) } })
+            readers.append(Task { for try await _ in stream {} })
+        }
+        try await engine.inboxHolds(2)
+        gate.open()
+        for reader in readers { try await reader.value }
+        _ = try await holder.value
+        let found = order.withLock { $0 }
+        // The first step: two tokens of the long prompt (of which the first tells two scores), all six of the short one.
+        #expect(Array(found.prefix(9)) == ["long", "long", "long"] + Array(repeating: "short", count: 6))
+        #expect(found.count == 206)
+    }
+
+    @Test func sessionsShareTheCache() throws {
+        var options = EngineOptions()
+        options.maximumSessions = 4
+        options.keyValueTokens = 320
+        let engine = try Engine(model: TestModels.model("long"), options: options)
+        #expect(engine.keyValueTokens.total == 320 && engine.keyValueTokens.promised == 0)
+        do {
+            let first = try engine.makeSession(tokens: 65)
+            let second = try engine.makeSession(tokens: 190)
+            #expect(first.capacity == 65 && engine.keyValueTokens.promised == 320 && engine.sessionCount == 2)
+            let error = #expect(throws: LatheError.self) { try engine.makeSession(tokens: 1) }
+            #expect(error?.code == .budget && error?.message.contains("5") == true)
+            withExtendedLifetime((first, second)) {}
+        }
+        #expect(engine.keyValueTokens.promised == 0 && engine.sessionCount == 0)
+        for wrong in [0, -1, 302] {
+            #expect(throws: LatheError.self) { try engine.makeSession(tokens: wrong) }
+        }
+        options.keyValueTokens = 300
+        #expect(throws: LatheError.self) { try Engine(model: TestModels.model("long"), options: options) }
+    }
+
+    @Test func sessionHoldsWhatItWasMadeFor() async throws {
+        let engine = try Run().engine(TestModels.model("long"))
+        let session = try engine.makeSession(tokens: 20)
+        let error = try await refusal { try await session.all(Array(repeating: 1, count: 11), GenerationOptions(10)) }
+        #expect(error.message.contains("session of 20"))
+        #expect(try await session.all(Array(repeating: 1, count: 10), GenerationOptions(10)).count == 10)
     }
 
     @Test func promptsContinueATimeline() async throws {

@@ -7,7 +7,7 @@ import Synchronization
 /// Cancelling the task that awaits a reply, or letting go of its events, frees the call's sessions and places in the queue
 /// before the engine's next step.
 package final class TextService: Sendable {
-    private let engine: Engine
+    let engine: Engine
     private let settings: ServiceSettings
     private let metrics: ServiceMetrics
     private let queue: SessionQueue

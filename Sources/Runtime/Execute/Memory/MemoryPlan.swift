@@ -15,6 +15,8 @@ public struct MemoryPlan: Sendable {
     /// Tokens that one session may hold, and sessions that may exist at once.
     public var contextLength: Int { layout.contextLength }
     public var sessions: Int { layout.sessions }
+    /// Tokens that all sessions may hold together.
+    public var keyValueTokens: Int { layout.blockCount * KeyValueLayout.blockTokens }
     public var keyValueType: KeyValueType { layout.keyValues.type }
     package let options: EngineOptions
     let layout: EngineLayout
