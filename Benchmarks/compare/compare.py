@@ -29,6 +29,7 @@ import machine
 import report
 from matrix import CONTENDERS, ENGINES, FIRST_PROMPT, MODELS, PHASES, VOCABULARY, Contender, is_in_default
 from preparation import HERE, Workshop, say, size
+from results import place, read
 
 # Share of the machine that others may take during a pass.
 _DISTURBANCE = 0.05
@@ -106,10 +107,10 @@ class Comparison:
         self._choices_file = workshop.work / "choices.json"
         self._choices = json.loads(self._choices_file.read_text()) if self._choices_file.exists() else {}
         # The last record of a place counts.
-        latest = {(*_place(record), record["contender"]): record for record in read(self._results)}
+        latest = {(*place(record), record["contender"]): record for record in read(self._results) if "round" in record}
         self._done = {
-            place
-            for place, record in latest.items()
+            at
+            for at, record in latest.items()
             if "error" not in record and not (redo_disturbed and record["disturbed"])
         }
 
@@ -128,18 +129,20 @@ class Comparison:
                 self._settle(contender, model, max(threads), paths[contender, model])
         started = time.monotonic()
         todo = [
-            (number, model, threads, contender)
+            (number, model, threads, contender, is_cold)
             for number in range(rounds)
+            for is_cold in (False, True)
             for model, threads, contender in _in_turn(plan, number)
-            if (number, model, threads, contender.key) not in self._done and paths[contender, model]
+            if (number, model, threads, is_cold, contender.key) not in self._done and paths[contender, model]
         ]
-        for index, (number, model, threads, contender) in enumerate(todo):
-            record = self._pass(number, model, threads, contender, paths[contender, model])
+        for index, (number, model, threads, contender, is_cold) in enumerate(todo):
+            record = self._pass(number, model, threads, contender, paths[contender, model], is_cold)
             self._keep(record)
             left = (time.monotonic() - started) / (index + 1) * (len(todo) - index - 1)
-            figure = record.get("error") or f"decode {record.get('decode', 0):.1f}"
+            figure = f"cold {record.get('first_token_seconds', 0):.2f} s" if is_cold else f"decode {record.get('decode', 0):.1f}"
             say(
-                f"round {number + 1}, {model}, {threads} threads, {contender.title} {contender.precision}: {figure}"
+                f"round {number + 1}, {model}, {threads} threads, {contender.title} {contender.precision}: "
+                f"{record.get('error') or figure}"
                 f"{' (disturbed)' if record.get('disturbed') else ''}; {left / 60:.0f} minutes left"
             )
         for worker in self._workers.values():
@@ -169,26 +172,33 @@ class Comparison:
 
     # MARK: A pass
 
-    def _pass(self, number: int, model: str, threads: int, contender: Contender, path: pathlib.Path) -> dict:
-        record = self._undisturbed(f"{number} {model} {threads}", model, threads, contender, path)
-        place = {"round": number, "model": model, "threads": threads, "contender": contender.key}
+    def _pass(
+        self, number: int, model: str, threads: int, contender: Contender, path: pathlib.Path, is_cold: bool
+    ) -> dict:
+        """Of a cold pass nothing but its first token is measured, with the model's files dropped from the page cache."""
+        record = self._undisturbed(f"{number} {model} {threads}", model, threads, contender, path, is_cold)
+        at = {"round": number, "model": model, "threads": threads, "is_cold": is_cold, "contender": contender.key}
         variant = self._choices.get(contender.key, {}).get("name", "")
-        return record | place | {"variant": variant, "file_bytes": size(path)}
+        return record | at | {"variant": variant, "file_bytes": size(path)}
 
-    def _undisturbed(self, seed: str, model: str, threads: int, contender: Contender, path: pathlib.Path) -> dict:
+    def _undisturbed(
+        self, seed: str, model: str, threads: int, contender: Contender, path: pathlib.Path, is_cold: bool = False
+    ) -> dict:
         """The least disturbed of as many attempts as are allowed, or the first that nothing disturbed."""
         best = None
         for _ in range(self._retries + 1):
-            record = self._attempt(seed, model, threads, contender, path)
+            record = self._attempt(seed, model, threads, contender, path, is_cold)
             if best is None or record["others"] < best["others"]:
                 best = record
             if "error" in record or record["others"] <= _DISTURBANCE:
                 break
         return best | {"disturbed": best["others"] > _DISTURBANCE}
 
-    def _attempt(self, seed: str, model: str, threads: int, contender: Contender, path: pathlib.Path) -> dict:
+    def _attempt(
+        self, seed: str, model: str, threads: int, contender: Contender, path: pathlib.Path, is_cold: bool
+    ) -> dict:
         with self._turn():
-            return self._timed(seed, model, threads, contender, path)
+            return self._timed(seed, model, threads, contender, path, is_cold)
 
     @contextlib.contextmanager
     def _turn(self):
@@ -207,19 +217,25 @@ class Comparison:
             self._turn_started = None
             time.sleep(1)
 
-    def _timed(self, seed: str, model: str, threads: int, contender: Contender, path: pathlib.Path) -> dict:
-        before = self._probe(model, threads)
+    def _timed(
+        self, seed: str, model: str, threads: int, contender: Contender, path: pathlib.Path, is_cold: bool
+    ) -> dict:
+        # A cold pass is bound by the disk: it is not probed, and would leave the next pass a cold probe.
+        before = 0.0 if is_cold else self._probe(model, threads)
+        phases = [] if is_cold else self._phases
         # A worker imports its engine before the clock starts.
         worker = None if contender.engine == "lathe" else self._worker(contender.engine, threads)
+        if is_cold:
+            machine.drop_cached(path)
         wall, busy, children = time.monotonic(), machine.busy_seconds(), _seconds_of_children()
         if worker is None:
-            answer = lathe_engine.measure(self._workshop.lathe, path, threads, self._phases, seed, contender.isa)
+            answer = lathe_engine.measure(self._workshop.lathe, path, threads, phases, seed, contender.isa)
             own = _seconds_of_children() - children
         else:
             answer = worker.measure(
                 {
                     "path": str(path), "precision": contender.precision, "threads": threads, "seed": seed,
-                    "vocabulary": VOCABULARY, "first_prompt": FIRST_PROMPT, "phases": self._phases,
+                    "vocabulary": VOCABULARY, "first_prompt": FIRST_PROMPT, "phases": phases,
                     "settings": self._choices[contender.key]["settings"],
                 }
             )  # fmt: skip
@@ -227,7 +243,7 @@ class Comparison:
             own = answer.get("processor_seconds", 0)
         elapsed = time.monotonic() - wall
         others = max(0.0, machine.busy_seconds() - busy - own) / (elapsed * os.cpu_count())
-        after = self._probe(model, threads, fresh=True)
+        after = 0.0 if is_cold else self._probe(model, threads, fresh=True)
         return answer | {
             "others": others, "probe": (before + after) / 2, "seconds": elapsed, "seed": seed, "date": time.time(),
         }  # fmt: skip
@@ -255,19 +271,9 @@ def _in_turn(plan: list[tuple[str, int, Contender]], number: int) -> list[tuple[
     return sorted(shuffled, key=lambda place: (MODELS.index(place[0]), place[1]))
 
 
-def _place(record: dict) -> tuple:
-    return record.get("round"), record.get("model"), record.get("threads")
-
-
 def _seconds_of_children() -> float:
     times = os.times()
     return times.children_user + times.children_system
-
-
-def read(path: pathlib.Path) -> list[dict]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 # MARK: The command

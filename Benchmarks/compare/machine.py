@@ -44,6 +44,17 @@ def busy_seconds() -> float:
     return (user + nice + system + interrupt + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
+def drop_cached(path: pathlib.Path) -> None:
+    """Writes the files at `path` back and drops them from the page cache, as after a start of the machine."""
+    for file in [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
 def probe(lathe: pathlib.Path, model: pathlib.Path, threads: int) -> float:
     """Bytes a second that so many threads read now, from this model's weights."""
     arguments = ["--threads", str(threads), "--prompt-tokens", "1", "--new-tokens", "2", "--runs", "1", "--no-verify"]

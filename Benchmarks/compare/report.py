@@ -195,8 +195,8 @@ def _method() -> str:
 - Ratios to Lathe are taken within a round, then their median. Read bandwidth is probed before and after each pass, with
   the pass's threads.
 - *By instruction set*: `LATHE_ISA` lowers Lathe alone; its peers run at the best that they find.
-- *Load to first token*: page cache warm. Peers: from loading the model to the first token, their modules imported
-  already. Lathe: the whole process, from its start to its end.
+- *Load to first token*: peers: from loading the model to the first token, their modules imported already. Lathe: the
+  whole process, from its start to its end. With the file in the page cache, and in passes of their own without it.
 - *Peak memory*: VmHWM after the phases with one sequence; mapped files count. Over imports: less what the Python
   process held before loading. Lathe has nothing to take off: its figure is the whole process in both rows.
 - A pass during which other work took more than 5 % of the machine is repeated; if it stays disturbed it counts, and is

@@ -1,6 +1,8 @@
 """Passes, gathered: medians, spread and who is ahead."""
 
 import dataclasses
+import json
+import pathlib
 import statistics
 from collections.abc import Callable
 
@@ -24,6 +26,7 @@ MEASURES = [
     Measure("decode", "Decode, 128 after 32", "tokens/s", lambda r: r.get("decode"), True),
     Measure("batch_8", "Decode, 8 at once", "tokens/s", lambda r: r.get("batch_8"), True),
     Measure("first_token", "Load to first token", "ms", lambda r: _scaled(r, "first_token_seconds", 1e3), False),
+    Measure("cold", "The same, file not cached", "ms", lambda r: _scaled(r, "cold_first_token_seconds", 1e3), False),
     Measure("peak", "Peak memory over imports", "MB", lambda r: _peak(r), False),
     Measure("whole_peak", "Peak memory, whole process", "MB", lambda r: _scaled(r, "peak_resident_bytes", 1e-6), False),
     Measure("file", "File", "MB", lambda r: _scaled(r, "file_bytes", 1e-6), False, per_threads=False),
@@ -41,22 +44,38 @@ def _peak(record: dict) -> float | None:
     return (record["peak_resident_bytes"] - record["imported_resident_bytes"]) / 1e6
 
 
+def place(record: dict) -> tuple:
+    """Which pass of a contender a record is of; an earlier record of the same place is forgotten."""
+    return record.get("round"), record.get("model"), record.get("threads"), record.get("is_cold", False)
+
+
+def read(path: pathlib.Path) -> list[dict]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 class Results:
     def __init__(self, records: list[dict]) -> None:
         # Why what was not measured was not, and passes that failed beside others that did not.
         self.failures = {}
         self.failed_passes: list[str] = []
         self.passes: dict[tuple[str, int, str], dict[int, dict]] = {}
-        places = ("contender", "model", "threads", "round")
-        for record in {tuple(record.get(key) for key in places): record for record in records}.values():
+        latest = {(*place(record), record["contender"]): record for record in records}
+        cold = {at: record for at, record in latest.items() if record.get("is_cold") and "error" not in record}
+        for at, record in latest.items():
+            if record.get("is_cold"):
+                continue
             if "error" in record:
                 self.failures[record["contender"]] = record["error"]
                 if "round" in record:
-                    place = f"{record['model']}, {record['threads']} threads, round {record['round'] + 1}"
-                    self.failed_passes.append(f"{title(record['contender'])}, {place}: {record['error']}")
+                    where = f"{record['model']}, {record['threads']} threads, round {record['round'] + 1}"
+                    self.failed_passes.append(f"{title(record['contender'])}, {where}: {record['error']}")
             else:
-                place = (record["model"], record["threads"], record["contender"])
-                self.passes.setdefault(place, {})[record["round"]] = record
+                number, model, threads, _, contender = at
+                cold_record = cold.get((number, model, threads, True, contender), {})
+                added = {"cold_first_token_seconds": seconds} if (seconds := cold_record.get("first_token_seconds")) else {}
+                self.passes.setdefault((model, threads, contender), {})[number] = record | added
         for _, _, key in self.passes:
             self.failures.pop(key, None)
         self.models = _ordered(model for model, _, _ in self.passes)
