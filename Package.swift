@@ -46,7 +46,7 @@ let package = Package(
         .executableTarget(
             name: "LatheCommand",
             dependencies: [
-                "Lathe", "LatheCompiler", "LatheFormat", "LatheWorkbench",
+                "Lathe", "LatheCompiler", "LatheFormat", "LatheService", "LatheWorkbench",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Sources/Tools/lathe", swiftSettings: strict),
@@ -72,6 +72,10 @@ let package = Package(
         .testTarget(
             name: "LatheWorkbenchTests",
             dependencies: ["LatheWorkbench", "Lathe", "LatheCompiler", "LatheFormat", "TestSupport"],
+            swiftSettings: [.swiftLanguageMode(.v6)]),
+        .testTarget(
+            name: "LatheServiceTests",
+            dependencies: ["LatheService", "LatheWorkbench", "Lathe", "LatheCompiler", "LatheFormat"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
             name: "LatheCommandTests", dependencies: ["LatheCommand", "LatheYAML", "LatheFormat"],
