@@ -49,7 +49,7 @@ import Testing
     /// Killed several times, wherever it is, and interrupted once.
     @Test func aKilledRunEndsWithTheSameBytes() async throws {
         let folder = try Folder()
-        try folder.write(Self.input(300), to: "in")
+        try folder.write(Self.input(150), to: "in")
         let arguments = try await arguments(folder, "--sessions", "4", "--json")
         _ = try await CommandLineTool.start(arguments).outcome().json()
         let whole = try folder.bytes("out")

@@ -166,7 +166,7 @@ import Testing
 
     @Test func aCancelledRunKeepsWhatItHas() async throws {
         let folder = try BatchFolder()
-        try folder.write(Array(mixture(400).utf8), to: "in")
+        try folder.write(Array(mixture(120).utf8), to: "in")
         let (began, signal) = AsyncStream.makeStream(of: Void.self)
         let task = Task { try await run(folder) { if $0.tally.total > 10 { signal.yield() } } }
         for await _ in began { break }

@@ -109,6 +109,8 @@ struct BatchPass {
             tally.add(answer.tally)
             answeredEnd = front.end
             byteCount -= front.byteCount
+            // The slice keeps what it has passed.
+            underWay[underWay.startIndex].answer = nil
             underWay.removeFirst()
             place += 1
         }
