@@ -29,14 +29,14 @@ test-arm: ## hold the NEON kernels to the committed digests, under emulation whe
 	@scripts/test-arm.sh
 
 lint: ## check formatting, the list of files with `unsafe`, the arrows between targets, C warnings, Python
-	@swift format lint --strict --recursive --parallel Sources Tests Package.swift
+	@swift format lint --strict --recursive --parallel Sources Tests Package.swift Examples/*/Sources Examples/*/Package.swift
 	@scripts/lint-unsafe.sh
 	@scripts/lint-arrows.sh
 	@scripts/lint-c.sh
 	@scripts/lint-python.sh
 
 format: ## format the Swift sources in place
-	@swift format --in-place --recursive --parallel Sources Tests Package.swift
+	@swift format --in-place --recursive --parallel Sources Tests Package.swift Examples/*/Sources Examples/*/Package.swift
 
 bench: build ## measure on random weights of GPT-2 small: THREADS=1,2
 	@mkdir -p $(WORK)

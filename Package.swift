@@ -46,7 +46,7 @@ let package = Package(
         .executableTarget(
             name: "LatheCommand",
             dependencies: [
-                "Lathe", "LatheCompiler", "LatheFormat", "LatheWorkbench",
+                "Lathe", "LatheCompiler", "LatheFormat", "LatheService", "LatheWorkbench",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Sources/Tools/lathe", swiftSettings: strict),
@@ -76,7 +76,7 @@ let package = Package(
         .testTarget(
             name: "LatheServiceTests",
             dependencies: [
-                "LatheService", "Lathe", "LatheCompiler", "LatheFormat",
+                "LatheService", "LatheWorkbench", "Lathe", "LatheCompiler", "LatheFormat",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
             ],
             swiftSettings: [.swiftLanguageMode(.v6)]),

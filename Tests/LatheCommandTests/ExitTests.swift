@@ -20,6 +20,7 @@ import Testing
         ["quantize", "folder", "-o", "x", "--calibration", "text"],
         ["quantize"], ["quantize", "folder"], ["quantize", "folder", "-o", "x", "--weights", "int3"],
         ["score", "--text", "a", "--ids", "1"], ["score"], ["tokenize", "--file", "x", "text"], ["inspect"],
+        ["batch"], ["batch", "in"], ["batch", "in", "-o", "out", "--sessions", "0"],
         ["generate", "--seed", "-1", "x"], ["synthesize", "distilgpt2"],
     ])
     func usage(arguments: [String]) async throws {

@@ -14,7 +14,8 @@ struct LatheCommand: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            Generate.self, Quantize.self, Prune.self, Evaluate.self, Diagnose.self, SweepCommand.self, FitCommand.self,
+            Generate.self, BatchCommand.self, Quantize.self, Prune.self, Evaluate.self, Diagnose.self,
+            SweepCommand.self, FitCommand.self,
             PlanCommand.self, Score.self, Tokenize.self, Inspect.self, Synthesize.self, Bench.self, ProfileCommand.self,
         ])
 }

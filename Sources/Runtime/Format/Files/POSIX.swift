@@ -110,6 +110,12 @@ struct FileDescriptor: ~Copyable, Sendable {
         try Self.check(unsafe openat(raw, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666))
     }
 
+    /// The file of that name in this directory, made where there is none, for reading and writing. A symbolic link is a failure.
+    /// Never waits; the caller looks at `status().kind`.
+    borrowing func openOrCreate(_ name: String) throws(SystemFailure) -> FileDescriptor {
+        try Self.check(unsafe openat(raw, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666))
+    }
+
     /// A new file in this directory that has no name, and vanishes with its descriptor unless `link` gives it one;
     /// nil where the system or the file system has none, or no way to name it later.
     borrowing func createNameless() -> FileDescriptor? {
@@ -217,6 +223,19 @@ struct FileDescriptor: ~Copyable, Sendable {
         }
         if written < 0 { throw .last }
         return written
+    }
+
+    /// Cuts the file off behind its first `byteCount` bytes.
+    borrowing func truncate(to byteCount: Int) throws(SystemFailure) {
+        if ftruncate(raw, off_t(byteCount)) != 0 { throw .last }
+    }
+
+    /// Keeps the file for this process until the descriptor is closed, from all who ask likewise.
+    /// - Returns: false where somebody else has it.
+    borrowing func lock() throws(SystemFailure) -> Bool {
+        if flock(raw, LOCK_EX | LOCK_NB) == 0 { return true }
+        if errno == EWOULDBLOCK { return false }
+        throw .last
     }
 
     /// Waits until the file's bytes (of a directory: its names) are on the disk.

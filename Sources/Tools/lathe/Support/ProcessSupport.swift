@@ -105,12 +105,19 @@ private func environmentWords() -> UnsafeMutablePointer<UnsafeMutablePointer<CCh
 
 // Written by the main thread before anything is mapped, read by the handler of SIGBUS; never freed.
 nonisolated(unsafe) private var mappingMessage = unsafe UnsafeMutableBufferPointer<UInt8>(start: nil, count: 0)
+// Likewise, for SIGINT.
+nonisolated(unsafe) private var interruptionMessage = unsafe UnsafeMutableBufferPointer<UInt8>(start: nil, count: 0)
 
 enum Interruption {
-    /// SIGINT ends the process with 130: temporary files of a conversion have no name yet, so nothing is left behind.
+    /// SIGINT ends the process with 130: temporary files of a conversion have no name yet, so nothing is left behind. What a
+    /// command leaves on purpose, `willLeave` says.
     /// SIGBUS means that a mapped file became shorter under us; it ends with a sentence instead of a crash report.
     static func install() {
-        signal(SIGINT) { _ in _exit(130) }
+        signal(SIGINT) { _ in
+            // Only calls that a signal handler may make.
+            unsafe _ = write(2, interruptionMessage.baseAddress, interruptionMessage.count)
+            _exit(130)
+        }
         signal(SIGPIPE, SIG_IGN)
         // A write beyond RLIMIT_FSIZE is then an error like a full disk.
         signal(SIGXFSZ, SIG_IGN)
@@ -124,10 +131,20 @@ enum Interruption {
 
     /// Says which file it is that SIGBUS will speak of.
     static func willMap(_ file: String) {
-        let text = "lathe: \(printable(file)) became shorter while it was in use; convert or copy it again.\n"
+        unsafe mappingMessage = message(
+            "lathe: \(printable(file)) became shorter while it was in use; convert or copy it again.\n")
+    }
+
+    /// Says what stands behind when the process is interrupted.
+    static func willLeave(_ sentence: String) {
+        // Below a progress bar, which stays as it was.
+        unsafe interruptionMessage = message("\(StandardError.isTerminal ? "\n" : "")lathe: \(printable(sentence))\n")
+    }
+
+    private static func message(_ text: String) -> UnsafeMutableBufferPointer<UInt8> {
         let message = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: text.utf8.count)
         _ = unsafe message.initialize(from: text.utf8)
-        unsafe mappingMessage = message
+        return unsafe message
     }
 
     static func exitProcess(_ code: Int32) -> Never { exit(code) }
