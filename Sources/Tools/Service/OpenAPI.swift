@@ -1,0 +1,1 @@
+package enum OpenAPI { package static let document: [UInt8] = [] }
