@@ -15,6 +15,7 @@ struct Responder: HTTPResponder {
     let readiness: Readiness
     let keys: KeyRing?
     let metrics: PrometheusRegistry
+    let census: Census
     let observer: RequestObserver
     let maximumBody: Int
     let openAPI: [UInt8]
@@ -58,6 +59,8 @@ struct Responder: HTTPResponder {
         case .live: return Self.response(200, Array(#"{"status":"live"}"#.utf8))
         case .ready: return readinessReply
         case .metrics:
+            metrics.gauge("lathe_http_connections").set(Int64(census.open))
+            metrics.gauge("lathe_http_connections_maximum").set(Int64(census.maximum))
             return Self.response(200, metrics.exposition(), type: "text/plain; version=0.0.4; charset=utf-8")
         case .openAPI: return Self.response(200, openAPI)
         case .models: return Self.response(backend.models())

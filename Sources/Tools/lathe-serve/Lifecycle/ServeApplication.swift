@@ -69,8 +69,8 @@ struct ServeApplication: Service {
     private var application: some Service {
         let observer = RequestObserver(logger: logger, metrics: metrics)
         let responder = Responder(
-            backend: backend, readiness: readiness, keys: configuration.keys, metrics: metrics, observer: observer,
-            maximumBody: configuration.maximumBody, openAPI: OpenAPI.document)
+            backend: backend, readiness: readiness, keys: configuration.keys, metrics: metrics, census: census,
+            observer: observer, maximumBody: configuration.maximumBody, openAPI: OpenAPI.document)
         let rules = ConnectionRules(
             maximumBody: configuration.maximumBody, headerTimeout: configuration.headerTimeout,
             bodyTimeout: configuration.bodyTimeout, idleTimeout: configuration.idleTimeout,
