@@ -4,7 +4,9 @@ import Testing
 @testable import LatheServe
 
 @Suite struct PrometheusTests {
-    private func text(_ registry: PrometheusRegistry) -> String { String(decoding: registry.exposition(), as: UTF8.self) }
+    private func text(_ registry: PrometheusRegistry) -> String {
+        String(decoding: registry.exposition(), as: UTF8.self)
+    }
 
     @Test func writesExactlyThis() {
         let registry = PrometheusRegistry(

@@ -148,7 +148,10 @@ import Testing
         }
     }
 
-    @Test(arguments: [("short\n", "line 1"), ("\nlong enough but spaced\n", "line 2"), ("schlüssel-lang\n", "line 1"), ("#\n", "no key")])
+    @Test(arguments: [
+        ("short\n", "line 1"), ("\nlong enough but spaced\n", "line 2"), ("schlüssel-lang\n", "line 1"),
+        ("#\n", "no key"),
+    ])
     func refusesFilesOfKeys(text: String, part: String) {
         #expect {
             try KeyRing(text, source: "keys")

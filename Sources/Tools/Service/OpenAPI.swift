@@ -59,7 +59,8 @@ package enum OpenAPI {
             "get": health(
                 "ready", "Whether requests are taken: after the warm-up, until a signal to end.",
                 [
-                    "200": described("They are.", schema: "Health"), "503": described("They are not.", schema: "Health"),
+                    "200": described("They are.", schema: "Health"),
+                    "503": described("They are not.", schema: "Health"),
                     "431": reference("HeadTooLong"),
                 ])
         ],
@@ -82,9 +83,10 @@ package enum OpenAPI {
         ("400", "Malformed"), ("401", "NoKey"), ("408", "TooSlow"), ("431", "HeadTooLong"), ("500", "Failed"),
         ("503", "Busy"),
     ]
-    private static let reading = common + [
-        ("413", "TooLong"), ("415", "NotJSON"), ("417", "Expectation"), ("429", "TooMany"),
-    ]
+    private static let reading =
+        common + [
+            ("413", "TooLong"), ("415", "NotJSON"), ("417", "Expectation"), ("429", "TooMany"),
+        ]
     private static let generating = reading + [("504", "DeadlinePassed")]
 
     private static func operation(
@@ -135,7 +137,8 @@ package enum OpenAPI {
                 ("DeadlinePassed", "The time that a request may take had passed."),
             ].map { name, text in (name, described(text, schema: "Error")) }
                 + [
-                    ("TooMany", "This client has too much in work."), ("Busy", "Too much is waiting, or the server ends."),
+                    ("TooMany", "This client has too much in work."),
+                    ("Busy", "Too much is waiting, or the server ends."),
                 ].map { name, text in (name, retriable(text)) }))
 
     private static func retriable(_ text: String) -> JSON {

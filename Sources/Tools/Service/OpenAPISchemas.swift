@@ -54,8 +54,14 @@ enum OpenAPISchemas {
             JSONObject(
                 [
                     ("prompt", ["type": "string"] as JSON),
-                    ("max_length", integer(1, 1 << 31 - 1, standard: nil, "tokens of the prompt and new ones together")),
-                    ("max_new_tokens", integer(0, 1 << 31 - 1, standard: 64, "new tokens; not together with max_length")),
+                    (
+                        "max_length",
+                        integer(1, 1 << 31 - 1, standard: nil, "tokens of the prompt and new ones together")
+                    ),
+                    (
+                        "max_new_tokens",
+                        integer(0, 1 << 31 - 1, standard: 64, "new tokens; not together with max_length")
+                    ),
                     (
                         "return_full_text",
                         nullable(["type": "boolean", "default": true, "description": "begin with the prompt"])
@@ -77,14 +83,20 @@ enum OpenAPISchemas {
                             ]
                         ] as JSON
                     ),
-                    ("model", nullable(["type": "string", "description": "the name that /v1/models gives, or nothing"])),
+                    (
+                        "model",
+                        nullable(["type": "string", "description": "the name that /v1/models gives, or nothing"])
+                    ),
                     ("max_tokens", integer(0, 1 << 31 - 1, standard: 16, "new tokens")),
                     ("n", integer(1, 128, standard: 1, "continuations of each prompt")),
                     ("best_of", integer(1, 128, standard: 1, "as n; anything else is refused")),
                     (
                         "echo", nullable(["type": "boolean", "default": false, "description": "begin with the prompt"])
                     ),
-                    ("logprobs", integer(0, 100, standard: nil, "as many likeliest tokens with their log-probabilities")),
+                    (
+                        "logprobs",
+                        integer(0, 100, standard: nil, "as many likeliest tokens with their log-probabilities")
+                    ),
                     ("presence_penalty", number(-2, 2, standard: 0, "0 alone is served")),
                     ("frequency_penalty", number(-2, 2, standard: 0, "0 alone is served")),
                     (

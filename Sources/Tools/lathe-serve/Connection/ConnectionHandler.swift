@@ -55,6 +55,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var unwrittenCount = 0
     private var lastTaken = NIODeadline.now()
     private var isWatchingWrites = false
+    /// Why a reply that was not taken in full was lost.
+    private var lossEnding = Exchange.Ending.clientGone
 
     init(rules: ConnectionRules, connection: Connection, isAdmitted: Bool) {
         self.rules = rules
@@ -213,10 +215,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
         connection.update { $0.replyBytes = byteCount }
         let exchange = connection.takeExchange()
         let written = promise ?? context.eventLoop.makePromise()
-        let ended = rules.ended
         if let exchange {
-            written.futureResult.whenComplete { result in
-                ended(exchange, (try? result.get()) == nil ? .clientGone : .sent)
+            written.futureResult.assumeIsolated().whenComplete { [self] result in
+                rules.ended(exchange, (try? result.get()) == nil ? lossEnding : .sent)
             }
         }
         track(.end(trailers), written)
@@ -293,10 +294,11 @@ extension ConnectionHandler {
         guard let deadline, phase != .closed else { return }
         if NIODeadline.now() < deadline { return schedule(deadline) }
         switch phase {
-        case .idle: close(.cut)
+        case .idle, .closing:
+            // While a reply is still being taken, its own timeout counts.
+            if unwrittenCount > 0 { setDeadline(in: ConnectionRules.lingerTimeout) } else { close(.cut) }
         case .head: refuse(.slowHead)
         case .body: refuse(.slowBody)
-        case .closing: close(.writeTimeout)
         case .answering, .closed: break
         }
     }
@@ -324,7 +326,11 @@ extension ConnectionHandler {
             isWatchingWrites = false
             guard unwrittenCount > 0 else { return }
             let waited = NIODeadline.now() - lastTaken
-            if waited >= rules.writeTimeout { close(.writeTimeout) } else { watchWrites(in: rules.writeTimeout - waited) }
+            if waited >= rules.writeTimeout {
+                close(.writeTimeout)
+            } else {
+                watchWrites(in: rules.writeTimeout - waited)
+            }
         }
     }
 }
@@ -346,7 +352,12 @@ extension ConnectionHandler {
         case ChannelEvent.inputClosed: close(.clientGone)
         case is ChannelShouldQuiesceEvent:
             closesAfterReply = true
-            if phase == .idle { close(.cut) }
+            switch phase {
+            case .idle: if unwrittenCount > 0 { linger() } else { close(.cut) }
+            // It would be refused anyway; it may come in a moment, or not at all.
+            case .head, .body: setDeadline(in: ConnectionRules.lingerTimeout)
+            case .answering, .closing, .closed: break
+            }
         default: context.fireUserInboundEventTriggered(event)
         }
     }
@@ -377,6 +388,7 @@ extension ConnectionHandler {
 
     private func close(_ ending: Exchange.Ending) {
         guard phase != .closed else { return }
+        lossEnding = ending
         leave(ending)
         guard let context else { return }
         if ending == .writeTimeout {

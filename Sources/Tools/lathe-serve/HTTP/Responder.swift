@@ -79,7 +79,8 @@ struct Responder: HTTPResponder {
 
     private func refusalOfContent(_ request: Request) -> Response? {
         if let encoding = request.headers[.contentEncoding], encoding.lowercased() != "identity" {
-            return refusal(415, "Bodies are read as they are; send this one without Content-Encoding.", code: "encoding")
+            return refusal(
+                415, "Bodies are read as they are; send this one without Content-Encoding.", code: "encoding")
         }
         // Nothing said is taken for JSON: so do the clients that this server replaces.
         guard let type = request.headers[.contentType] else { return nil }

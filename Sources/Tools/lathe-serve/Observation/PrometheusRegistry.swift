@@ -110,8 +110,12 @@ final class PrometheusRegistry: Sendable {
                 || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) || byte == UInt8(ascii: "_")
                 || byte == UInt8(ascii: ":") || !first && (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
         }
-        if !text.isEmpty, text.utf8.enumerated().allSatisfy({ isFit($0.element, first: $0.offset == 0) }) { return text }
-        let bytes = text.utf8.enumerated().map { isFit($0.element, first: $0.offset == 0) ? $0.element : UInt8(ascii: "_") }
+        if !text.isEmpty, text.utf8.enumerated().allSatisfy({ isFit($0.element, first: $0.offset == 0) }) {
+            return text
+        }
+        let bytes = text.utf8.enumerated().map {
+            isFit($0.element, first: $0.offset == 0) ? $0.element : UInt8(ascii: "_")
+        }
         return bytes.isEmpty ? "_" : String(decoding: bytes, as: UTF8.self)
     }
 

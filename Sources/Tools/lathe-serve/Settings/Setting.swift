@@ -61,7 +61,8 @@ extension Setting {
             summary: "the format of the KV cache"),
         Setting(
             key: "engine.prefill-chunk", flag: "prefill-chunk", kind: .countOrWord(1...65536, "auto"),
-            standard: "auto", summary: "prompt tokens computed in one step, so that a long prompt does not stall others"),
+            standard: "auto", summary: "prompt tokens computed in one step, so that a long prompt does not stall others"
+        ),
         Setting(
             key: "engine.request-timeout", flag: "request-timeout", kind: .seconds(0.001...86400), standard: "120",
             summary: "seconds that a request may take, waiting included"),
