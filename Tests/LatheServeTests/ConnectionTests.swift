@@ -64,7 +64,7 @@ import Testing
     // MARK: Slow clients
 
     @Test func aSlowHeadEndsIn408() async throws {
-        try await withServer(StubBackend(), configure: { $0.headerTimeout = .milliseconds(200) }) { server in
+        try await withServer(StubBackend(), .init(headerTimeout: .milliseconds(200))) { server in
             let wire = try await server.connect()
             // One byte at a time does not prolong it.
             var sent = "GET /health/live HTTP/1.1\r\nHost: a\r\nX-Slow: ".utf8.map { String(UnicodeScalar($0)) }[...]
@@ -89,7 +89,7 @@ import Testing
 
     @Test func aSlowBodyEndsIn408() async throws {
         let backend = StubBackend()
-        try await withServer(backend, configure: { $0.bodyTimeout = .milliseconds(200) }) { server in
+        try await withServer(backend, .init(bodyTimeout: .milliseconds(200))) { server in
             let wire = try await server.connect()
             try await wire.send("POST /generate HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
             let text = try await wire.receiveAll()
@@ -99,7 +99,7 @@ import Testing
     }
 
     @Test func aSilentConnectionIsClosedWithoutAWord() async throws {
-        try await withServer(StubBackend(), configure: { $0.idleTimeout = .milliseconds(200) }) { server in
+        try await withServer(StubBackend(), .init(idleTimeout: .milliseconds(200))) { server in
             let silent = try await server.connect()
             #expect(try await silent.receiveAll() == "")
             let wire = try await server.connect()
@@ -111,7 +111,7 @@ import Testing
 
     @Test func aReaderThatTakesNothingIsCancelled() async throws {
         let backend = StubBackend()
-        try await withServer(backend, configure: { $0.writeTimeout = .milliseconds(300) }) { server in
+        try await withServer(backend, .init(writeTimeout: .milliseconds(300))) { server in
             let wire = try await server.connect(receiveBuffer: 4096)
             try await wire.send(Wire.post("/generate", "endless"))
             await backend.wait { $0.cancelled == 1 }
@@ -124,7 +124,7 @@ import Testing
 
     @Test func aLongDocumentThatNobodyTakesIsDropped() async throws {
         let backend = StubBackend()
-        try await withServer(backend, configure: { $0.writeTimeout = .milliseconds(300) }) { server in
+        try await withServer(backend, .init(writeTimeout: .milliseconds(300))) { server in
             let wire = try await server.connect(receiveBuffer: 4096)
             try await wire.send(Wire.post("/generate", "big"))
             _ = try await server.lines.wait(for: "\"write-timeout\"")
@@ -279,7 +279,7 @@ import Testing
 
     @Test func beyondTheMaximumAllButHealthIsRefused() async throws {
         let backend = StubBackend()
-        try await withServer(backend, configure: { $0.maximumConnections = 3 }) { server in
+        try await withServer(backend, .init(maximumConnections: 3)) { server in
             var held: [Wire] = []
             for _ in 0..<3 {
                 let wire = try await server.connect()

@@ -95,7 +95,7 @@ import Testing
 
     @Test func logsNeitherPromptsNorKeys() async throws {
         let keys = try KeyRing("very-secret-key\n", source: "keys")
-        try await withServer(StubBackend(), configure: { $0.keys = keys }) { server in
+        try await withServer(StubBackend(), .init(keys: keys)) { server in
             let fields = "Authorization: Bearer very-secret-key\r\n"
             let reply = try await server.ask(Wire.post("/generate?prompt=secret-query", "secret-prompt", fields))
             #expect(reply.status == 200)
@@ -124,7 +124,7 @@ import Testing
     @Test func keysAreAskedForEverywhereButForHealth() async throws {
         let keys = try KeyRing("# comment\nfirst-key-1\n\n  second-key-2  \r\n", source: "keys")
         let backend = StubBackend()
-        try await withServer(backend, configure: { $0.keys = keys }) { server in
+        try await withServer(backend, .init(keys: keys)) { server in
             for route in Route.allCases {
                 func ask(_ fields: String) async throws -> Wire.Reply {
                     try await server.ask(

@@ -41,11 +41,9 @@ struct RunningServer: Sendable {
 
 /// Runs `body` with a server in front of `backend`, and ends the server after that.
 func withServer<Result: Sendable>(
-    _ backend: any Backend, configure: (inout ServeApplication.Configuration) -> Void = { _ in },
+    _ backend: any Backend, _ configuration: ServeApplication.Configuration = .init(),
     body: @Sendable (RunningServer) async throws -> Result
 ) async throws -> Result {
-    var configuration = ServeApplication.Configuration()
-    configure(&configuration)
     let lines = RunningServer.Lines()
     let logger = Logger(label: "test") { label in JSONLines(label: label, level: .debug) { lines.append($0) } }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)

@@ -393,7 +393,7 @@ extension ConnectionHandler {
         guard let context else { return }
         if ending == .writeTimeout {
             // What the client has not taken is not worth the kernel's memory any longer.
-            (context.channel as? any SocketOptionProvider)?.setSoLinger(linger_t(l_onoff: 1, l_linger: 0))
+            (context.channel as? any SocketOptionProvider)?.setSoLinger(LingerOption(l_onoff: 1, l_linger: 0))
                 .whenFailure { _ in }
         }
         context.close(promise: nil)
@@ -416,4 +416,4 @@ extension ConnectionHandler {
     }
 }
 
-private typealias linger_t = linger
+private typealias LingerOption = linger
