@@ -10,7 +10,7 @@ arrows() {
     shift
     while IFS=: read -r file line; do
         module=$(sed -E 's/.*import +((class|struct|enum|func|protocol|typealias|let|var) +)?([A-Za-z0-9_]+).*/\3/' <<<"$line")
-        case $module in CKernels | LatheFormat | LatheCompiler | Lathe | LatheWorkbench | LatheCommand | LatheServe) ;; *) continue ;; esac
+        case $module in CKernels | LatheFormat | LatheCompiler | Lathe | LatheWorkbench | LatheCommand | LatheService | LatheServe) ;; *) continue ;; esac
         if [[ " $* " != *" $module "* ]]; then
             echo "lint-arrows: $file imports $module; $folder may import ${*:-nothing of ours}." >&2
             status=1
@@ -23,6 +23,8 @@ arrows Sources/Runtime/Compile LatheFormat CKernels
 arrows Sources/Runtime/Execute LatheFormat CKernels
 arrows Sources/Tools/Workbench Lathe LatheCompiler LatheFormat
 arrows Sources/Tools/lathe-yaml LatheFormat
+arrows Sources/Tools/Service Lathe LatheFormat
+arrows Sources/Tools/lathe-serve LatheService Lathe LatheFormat
 arrows Sources/Tools/lathe Lathe LatheCompiler LatheFormat LatheWorkbench
 
 # The kernels include the C library, intrinsics and each other.
