@@ -24,6 +24,7 @@ arrows Sources/Runtime/Execute LatheFormat CKernels
 arrows Sources/Tools/Workbench Lathe LatheCompiler LatheFormat
 arrows Sources/Tools/Service Lathe LatheFormat
 arrows Sources/Tools/lathe-yaml LatheFormat
+arrows Sources/Tools/lathe-serve LatheService Lathe LatheFormat
 arrows Sources/Tools/lathe Lathe LatheCompiler LatheFormat LatheService LatheWorkbench
 
 # The kernels include the C library, intrinsics and each other.
