@@ -39,7 +39,7 @@ struct PlanCommand: AsyncParsableCommand {
             ("--sessions", sessions == 1 ? nil : "\(sessions)"), ("--kv", model.kv?.rawValue),
             ("--weights", model.weights?.rawValue), ("--threads", model.threads.map { "\($0.first)" }),
             ("--prefill-chunk", model.prefillChunk == 256 ? nil : "\(model.prefillChunk)"),
-            ("--weights-in", model.weightsIn == .map ? nil : model.weightsIn.rawValue),
+            ("--weights-in", model.weightsIn?.rawValue), ("--numa", model.numa?.rawValue),
         ]
         let changes = stride(from: 0, to: suggestion.arguments.count, by: 2).map {
             (suggestion.arguments[$0], suggestion.arguments[$0 + 1])
