@@ -5,12 +5,14 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define LIBRARY "libnuma.so.1"
 
 // Of linux/mempolicy.h. Preferred, not bound: where a node is full, pages come from another and nobody runs out of memory.
 enum { POLICY_PREFERRED = 1, FLAG_MOVE = 1 << 1 };
-enum { WORD_BITS = 8 * sizeof(unsigned long), MAXIMUM_NODES = 1024 };
+enum { WORD_BITS = 8 * sizeof(unsigned long), MAXIMUM_NODES = 1024, LARGE_PAGE_BYTES = 1 << 21 };
 
 // As numa.h (version 2) declares them; a bitmask is the library's own.
 struct bitmask;
@@ -100,10 +102,26 @@ int lathe_numa_bind_thread(lathe_cpu_set cpus) {
   return error;
 }
 
+// A large page moves as a whole, so one that lies across an end of a range would go where the last of its ranges goes. Linux
+// (5.4 and later) takes one apart when a part of it is called cold, which changes nothing else; where there is none, nothing.
+static void split_large_page(uintptr_t page, size_t page_bytes) {
+#ifdef MADV_COLD
+  madvise((void *)page, page_bytes, MADV_COLD);
+#else
+  (void)page;
+  (void)page_bytes;
+#endif
+}
+
 int lathe_numa_place(uintptr_t start, size_t bytes, int node) {
   if (node < 0 || node >= MAXIMUM_NODES) return EINVAL;
   unsigned long nodes[MAXIMUM_NODES / WORD_BITS] = {0};
   nodes[node / WORD_BITS] = 1ul << node % WORD_BITS;
+  const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+  if (bytes >= page_bytes) {
+    if (start % LARGE_PAGE_BYTES != 0) split_large_page(start, page_bytes);
+    if ((start + bytes) % LARGE_PAGE_BYTES != 0) split_large_page(start + bytes - page_bytes, page_bytes);
+  }
   // The kernel counts the bits and one more.
   return numa.mbind((void *)start, bytes, POLICY_PREFERRED, nodes, MAXIMUM_NODES + 1, FLAG_MOVE) != 0 ? errno : 0;
 }

@@ -101,6 +101,15 @@ import Testing
         #expect(engine.nodes.nodes.isEmpty && engine.nodes.source == "one node" && engine.placedWeightBytes == 0)
     }
 
+    /// The memory of a file that was made in memory cannot be given back, so that a copy would take it twice.
+    @Test func whatWasConvertedInMemoryStays() throws {
+        let machine = NodeMachine()
+        let file = try TestModels.model("novelist", .int8).file
+        let model = try Model(file: file, isConvertedInMemory: true)
+        let plan = try MemoryPlan(model: model, options: options(machine.system(NodeMachine.nodes([2, 2]))))
+        #expect(plan.layout.weights.source == .inPlace && plan.nodes.source == "off")
+    }
+
     // MARK: libnuma itself
 
     static let aNode = NodeMachine.hasLibnuma ? NodeSystem.usableNodes().nodes.first : nil

@@ -117,6 +117,7 @@ extension MemoryPlan {
     /// What a category's bytes consist of.
     fileprivate func explanation(of category: MemoryCategory) -> String {
         switch category {
+        case .weights: nodes.nodes.isEmpty ? "" : "a copy on \(nodes), made beside the file's largest matrix"
         case .keyValueCache:
             "\(sessions) session\(sessions == 1 ? "" : "s") of \(contextLength) tokens in \(keyValueType.rawValue)"
         case .runtime: "language runtime and libraries, measured once for this program"

@@ -43,7 +43,8 @@ struct ModelArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "auto: on a machine with several memory nodes keep each thread on one, and the weights that it reads there; off: "
-                + "leave that to the system. No result depends on it. (default: auto, but off for weights in a map)",
+                + "leave that to the system. No result depends on it. (default: auto, but off where --weights-in names a map; "
+                + "off for a folder)",
             valueName: "how"))
     var numa: NUMAMode?
 
@@ -87,8 +88,9 @@ struct ModelArguments: ParsableArguments {
         options.prefillChunk = prefillChunk
         options.memoryBudget = budget?.bytes
         options.weightPlacement = weightsIn ?? .map
-        // Whoever wants the weights in the file's map has them there; they cannot be placed.
-        options.numa = numa ?? (weightsIn == nil || weightsIn == .copy ? .auto : .off)
+        // Whoever wants the weights in the file's map has them there, and a folder is converted into memory: as `Model` knows.
+        let staysInMap = weightsIn == .map || weightsIn == .populate
+        options.numa = Files.isDirectory(model) ? .off : numa ?? (staysInMap ? .off : .auto)
         return options
     }
 
