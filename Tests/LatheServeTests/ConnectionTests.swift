@@ -4,7 +4,7 @@ import Testing
 @testable import LatheServe
 
 /// What a connection survives: every test sends its bytes over a real socket.
-@Suite(.timeLimit(.minutes(5))) struct ConnectionTests {
+@Suite(.timeLimit(.minutes(2))) struct ConnectionTests {
     // MARK: Bodies
 
     @Test func aLongBodyIsRefusedBeforeItIsSent() async throws {
@@ -191,7 +191,7 @@ import Testing
     // MARK: HTTP as it should not be, or seldom is
 
     @Test(arguments: [
-        ("GARBAGE\r\n\r\n", 400), ("GET /\r\n\r\n", 400), ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GARBAGE\r\n\r\n", 400), ("GET /\r\n\r\n", 505), ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400), ("GET / HTTP/1.1\r\nHost: a\r\nbad header\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: a\u{0}b\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\n X: folded\r\n\r\n", 400),
@@ -263,7 +263,7 @@ import Testing
             backend.release()
             let reply = try await wire.receiveReply()
             #expect(reply.status == 200 && reply.body == "held")
-            #expect(try await wire.receiveAll() == "")
+            #expect(try await wire.receiveAll().hasPrefix("HTTP/1.1 400 "))
         }
     }
 

@@ -3,7 +3,7 @@ import Testing
 @testable import LatheServe
 
 /// From the first connection to the last.
-@Suite(.timeLimit(.minutes(5))) struct LifecycleTests {
+@Suite(.timeLimit(.minutes(2))) struct LifecycleTests {
     @Test func readyOnlyAfterTheWarmUp() async throws {
         let backend = StubBackend(isReady: false, warmUpHolds: true)
         try await withServer(backend) { server in

@@ -73,7 +73,7 @@ final class ServerProcess {
     }
 }
 
-@Suite(.timeLimit(.minutes(5))) struct ProcessTests {
+@Suite(.timeLimit(.minutes(2))) struct ProcessTests {
     @Test func printsItsSettings() async throws {
         let server = try ServerProcess(["--print-config", "server.port=9000"], environment: ["LATHE_QUEUE": "7"])
         #expect(try await server.end() == 0)

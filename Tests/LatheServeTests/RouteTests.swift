@@ -4,7 +4,7 @@ import Testing
 @testable import LatheServe
 
 /// What is answered to well-formed requests.
-@Suite(.timeLimit(.minutes(5))) struct RouteTests {
+@Suite(.timeLimit(.minutes(2))) struct RouteTests {
     @Test func everyRouteAnswers() async throws {
         let backend = StubBackend()
         try await withServer(backend) { server in
@@ -120,7 +120,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(5))) struct KeyTests {
+@Suite(.timeLimit(.minutes(2))) struct KeyTests {
     @Test func keysAreAskedForEverywhereButForHealth() async throws {
         let keys = try KeyRing("# comment\nfirst-key-1\n\n  second-key-2  \r\n", source: "keys")
         let backend = StubBackend()

@@ -19,7 +19,6 @@ final class StubBackend: Backend {
         var isReady = true
         var isReleased = false
         var drains = 0
-        var waiters: [(condition: @Sendable (State) -> Bool, resume: CheckedContinuation<Void, Never>)] = []
     }
     private let state = Mutex(State())
     private let warmUpHolds: Bool
@@ -34,26 +33,11 @@ final class StubBackend: Backend {
     var cancelled: Int { state.withLock { $0.cancelled } }
     var eventBytes: Int { state.withLock { $0.eventBytes } }
 
-    /// Changes the state, and wakes whoever waits for what is now true.
-    func change(_ body: (inout State) -> Void) {
-        let ready = state.withLock { state in
-            body(&state)
-            let ready = state.waiters.filter { $0.condition(state) }
-            state.waiters.removeAll { $0.condition(state) }
-            return ready
-        }
-        for waiter in ready { waiter.resume.resume() }
-    }
+    func change(_ body: (inout State) -> Void) { state.withLock { body(&$0) } }
 
-    func wait(until condition: @escaping @Sendable (State) -> Bool) async {
-        await withCheckedContinuation { continuation in
-            let isTrue = state.withLock { state in
-                if condition(state) { return true }
-                state.waiters.append((condition, continuation))
-                return false
-            }
-            if isTrue { continuation.resume() }
-        }
+    /// Looks again and again, until the task is cancelled.
+    func wait(until condition: @Sendable (State) -> Bool) async {
+        while !state.withLock({ condition($0) }), !Task.isCancelled { try? await Task.sleep(for: .milliseconds(2)) }
     }
 
     func refreshMetrics() {}
@@ -107,7 +91,7 @@ final class StubBackend: Backend {
 
     private func holdUntilReleased() async {
         await withTaskCancellationHandler {
-            await wait { $0.isReleased || $0.cancelled > 0 }
+            await wait { $0.isReleased }
         } onCancel: {
             change { $0.cancelled += 1 }
         }

@@ -42,6 +42,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var body = ByteBuffer()
     private var ahead = CircularBuffer<HTTPServerRequestPart>()
     private var aheadByteCount = 0
+    /// What the parser said behind the last of `ahead`.
+    private var aheadError: Refusal?
     private var isReadHeld = false
     private var lingeredByteCount = 0
 
@@ -228,12 +230,13 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private func awaitNext() {
         phase = .idle
         setDeadline(in: rules.idleTimeout)
-        if !ahead.isEmpty {
+        if !ahead.isEmpty || aheadError != nil {
             bytesArrived(0)
             while phase == .head || phase == .body, let part = ahead.popFirst() {
                 aheadByteCount -= Self.cost(of: part)
                 receive(part)
             }
+            if phase != .answering, let aheadError { return refuse(aheadError) }
         }
         if isReadHeld, phase != .closed {
             isReadHeld = false
@@ -367,8 +370,8 @@ extension ConnectionHandler {
         case .idle, .head, .body:
             if error is HTTPParserError { refuse(Refusal(error)) } else { close(.clientGone) }
         case .answering:
-            // What was sent ahead is no HTTP; the request at hand is none the worse.
-            if error is HTTPParserError { closesAfterReply = true } else { close(.clientGone) }
+            // What was sent ahead is no HTTP; the request at hand, and those before it, are none the worse.
+            if error is HTTPParserError { aheadError = Refusal(error) } else { close(.clientGone) }
         case .closing:
             if !(error is HTTPParserError) { close(.clientGone) }
         case .closed: break

@@ -118,9 +118,18 @@ struct Responder: HTTPResponder {
 
     private static func stream(_ events: ServiceEvents, _ connection: Connection) -> Response {
         let body = ResponseBody { writer in
-            for await event in events {
-                connection.update { $0.events += 1 }
-                try await writer.write(ByteBuffer(bytes: event))
+            var iterator = events.makeAsyncIterator()
+            do {
+                while let event = await iterator.next() {
+                    connection.update { $0.events += 1 }
+                    try await writer.write(ByteBuffer(bytes: event))
+                }
+            } catch {
+                // The events must hear that the client is gone: asked once more by a cancelled task, they end their work
+                // now, and not only when somebody lets go of them.
+                connection.end()
+                _ = await iterator.next()
+                throw error
             }
             // A stream that was cut must not end as if it were whole.
             try Task.checkCancellation()

@@ -110,7 +110,11 @@ private struct ModelLifecycle: Service {
     func run() async throws {
         let backend = application.backend
         let begin = ContinuousClock.now
-        try await cancelWhenGracefulShutdown { try await backend.warmUp() }
+        do {
+            try await cancelWhenGracefulShutdown { try await backend.warmUp() }
+        } catch  where Task.isShuttingDownGracefully {
+            // Told to end before it was ready: not a failure.
+        }
         if !Task.isShuttingDownGracefully {
             let seconds = begin.duration(to: .now).inSeconds
             application.logger.notice("ready", metadata: ["warm_up_seconds": .stringConvertible(seconds)])

@@ -21,9 +21,10 @@ struct SettingsFile {
     init(_ text: String, source: String) throws(LatheError) {
         var reader = Reader(source: quoted(source))
         var number = 0
-        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+        // A carriage return and a line feed are one character.
+        for line in text.split(omittingEmptySubsequences: false, whereSeparator: { $0 == "\n" || $0 == "\r\n" }) {
             number += 1
-            try reader.read(line.last == "\r" ? line.dropLast() : line, number)
+            try reader.read(line, number)
         }
         try reader.finish()
         entries = reader.entries
