@@ -5,14 +5,22 @@ enum OpenAPISchemas {
     static let all: [(String, JSON)] = [
         ("GenerateRequest", generateRequest), ("GenerateReply", generateReply),
         ("CompletionRequest", completionRequest), ("CompletionReply", completionReply),
-        ("TokenizeRequest", closed(["prompt": ["type": "string"]], required: ["prompt"])),
+        (
+            "TokenizeRequest",
+            closed(
+                ["prompt": ["type": "string"], "model": model, "add_special_tokens": nullable(["type": "boolean"])],
+                required: ["prompt"])
+        ),
         (
             "TokenizeReply",
-            object(["tokens": tokens, "count": count], required: ["tokens"])
+            object(
+                ["tokens": tokens, "count": count, "max_model_len": count],
+                required: ["tokens", "count", "max_model_len"])
         ),
-        ("DetokenizeRequest", closed(["tokens": tokens], required: ["tokens"])),
+        ("DetokenizeRequest", closed(["tokens": tokens, "model": model], required: ["tokens"])),
         ("DetokenizeReply", object(["prompt": ["type": "string"]], required: ["prompt"])),
-        ("ModelList", modelList), ("MemoryReport", anyObject), ("AnyObject", anyObject),
+        ("ModelList", modelList), ("MemoryReport", memoryReport),
+        ("AnyObject", ["type": "object"]),
         ("Health", object(["status": ["type": "string"]], required: ["status"])),
         ("Usage", usage), ("Error", error),
     ]
@@ -23,16 +31,31 @@ enum OpenAPISchemas {
     private static let sampling: [(String, JSON)] = [
         (
             "temperature",
-            number(0, 100, standard: 1, "0 takes the likeliest token each time; else what sharpens or flattens chances")
+            number(
+                ["minimum": 0], standard: nil,
+                "0 takes the likeliest token each time; else what sharpens or flattens chances")
         ),
-        ("top_k", integer(0, 1 << 31 - 1, standard: 0, "only so many likeliest tokens; 0 takes all")),
-        ("top_p", number(0, 1, standard: 1, "the likeliest tokens that together have this chance")),
-        ("min_p", number(0, 1, standard: 0, "no token less likely than this part of the likeliest one's chance")),
-        ("repetition_penalty", number(0.01, 100, standard: 1, "divides the logits of tokens that occurred")),
+        ("top_k", integer(-1, 1 << 31 - 1, standard: 0, "only so many likeliest tokens; 0 and -1 take all")),
+        (
+            "top_p",
+            number(
+                ["exclusiveMinimum": 0, "maximum": 1], standard: 1,
+                "the likeliest tokens that together have this chance")
+        ),
+        (
+            "min_p",
+            number(
+                ["minimum": 0, "maximum": 1], standard: 0,
+                "no token less likely than this part of the likeliest one's chance")
+        ),
+        (
+            "repetition_penalty",
+            number(["exclusiveMinimum": 0], standard: 1, "divides the logits of tokens that occurred")
+        ),
         (
             "seed",
             nullable([
-                "type": "integer", "minimum": 0, "maximum": .number(UInt64.max),
+                "type": "integer", "minimum": .number(Int64.min), "maximum": .number(UInt64.max),
                 "description": "the same seed gives the same text; without one, one is drawn and told",
             ])
         ),
@@ -40,12 +63,18 @@ enum OpenAPISchemas {
             "stop",
             [
                 "oneOf": [
-                    ["type": "null"], ["type": "string", "minLength": 1, "maxLength": 1024],
-                    ["type": "array", "items": ["type": "string", "minLength": 1, "maxLength": 1024], "maxItems": 16],
+                    ["type": "null"],
+                    ["type": "string", "minLength": 1, "maxLength": .number(RequestLimits.stopBytes / 4)],
+                    [
+                        "type": "array",
+                        "items": ["type": "string", "minLength": 1, "maxLength": .number(RequestLimits.stopBytes / 4)],
+                        "maxItems": .number(RequestLimits.stopCount),
+                    ],
                 ],
                 "description": "the text ends before any of these",
             ]
         ),
+        ("ignore_eos", nullable(["type": "boolean", "default": false, "description": "go on past an end of text"])),
         ("stream", nullable(["type": "boolean", "default": false, "description": "reply by events as tokens come"])),
     ]
 
@@ -53,14 +82,16 @@ enum OpenAPISchemas {
         .object(
             JSONObject(
                 [
-                    ("prompt", ["type": "string"] as JSON),
+                    ("prompt", ["oneOf": [["type": "string"], tokens]] as JSON),
                     (
                         "max_length",
                         integer(1, 1 << 31 - 1, standard: nil, "tokens of the prompt and new ones together")
                     ),
                     (
                         "max_new_tokens",
-                        integer(0, 1 << 31 - 1, standard: 64, "new tokens; not together with max_length")
+                        integer(
+                            1, 1 << 31 - 1, standard: RequestLimits.defaultNewTokens,
+                            "new tokens; not together with max_length")
                     ),
                     (
                         "return_full_text",
@@ -77,35 +108,46 @@ enum OpenAPISchemas {
                         [
                             "oneOf": [
                                 ["type": "string"],
-                                ["type": "array", "items": ["type": "string"], "minItems": 1, "maxItems": 2048],
+                                [
+                                    "type": "array", "items": ["type": "string"], "minItems": 1,
+                                    "maxItems": .number(RequestLimits.promptCount),
+                                ],
                                 ["type": "array", "items": token, "minItems": 1],
-                                ["type": "array", "items": tokens, "minItems": 1, "maxItems": 2048],
+                                [
+                                    "type": "array", "items": tokens, "minItems": 1,
+                                    "maxItems": .number(RequestLimits.promptCount),
+                                ],
                             ]
                         ] as JSON
                     ),
+                    ("model", model),
                     (
-                        "model",
-                        nullable(["type": "string", "description": "the name that /v1/models gives, or nothing"])
+                        "max_tokens",
+                        integer(1, 1 << 31 - 1, standard: RequestLimits.defaultCompletionTokens, "new tokens")
                     ),
-                    ("max_tokens", integer(0, 1 << 31 - 1, standard: 16, "new tokens")),
-                    ("n", integer(1, 128, standard: 1, "continuations of each prompt")),
-                    ("best_of", integer(1, 128, standard: 1, "as n; anything else is refused")),
+                    ("n", integer(1, RequestLimits.choiceCount, standard: 1, "continuations of each prompt")),
+                    (
+                        "best_of",
+                        integer(1, RequestLimits.choiceCount, standard: 1, "as n; anything else is refused")
+                    ),
                     (
                         "echo", nullable(["type": "boolean", "default": false, "description": "begin with the prompt"])
                     ),
                     (
                         "logprobs",
-                        integer(0, 100, standard: nil, "as many likeliest tokens with their log-probabilities")
+                        integer(
+                            0, RequestLimits.topLogProbabilities, standard: nil,
+                            "as many likeliest tokens with their log-probabilities")
                     ),
-                    ("presence_penalty", number(-2, 2, standard: 0, "0 alone is served")),
-                    ("frequency_penalty", number(-2, 2, standard: 0, "0 alone is served")),
+                    ("presence_penalty", nullable(["type": "number", "const": 0])),
+                    ("frequency_penalty", nullable(["type": "number", "const": 0])),
                     (
                         "stream_options",
-                        nullable(["type": "object", "properties": ["include_usage": ["type": "boolean"]]])
+                        nullable(closed(["include_usage": nullable(["type": "boolean"])], required: []))
                     ),
                     ("user", nullable(["type": "string", "description": "is not read"])),
-                    ("suffix", nullable(["type": "string", "description": "null alone is served"])),
-                    ("logit_bias", nullable(["type": "object", "description": "empty alone is served"])),
+                    ("suffix", nullable(["type": "string", "const": ""])),
+                    ("logit_bias", nullable(["type": "object", "maxProperties": 0])),
                 ] + sampling)), required: ["prompt"])
 
     // MARK: - Replies
@@ -115,10 +157,13 @@ enum OpenAPISchemas {
         required: ["prompt_tokens", "completion_tokens", "total_tokens"])
 
     private static let finishReason: JSON = ["type": ["string", "null"], "enum": ["stop", "length", nil]]
+    private static let model = nullable([
+        "type": "string", "description": "the name that /v1/models gives, or nothing",
+    ])
 
     private static let generateReply = object(
         [
-            "generated_text": ["type": "string"], "finish_reason": finishReason,
+            "generated_text": ["type": "string"], "finish_reason": ["enum": ["length", "stop", "end_of_text"]],
             "usage": ["$ref": "#/components/schemas/Usage"], "seed": ["type": "integer", "minimum": 0],
         ], required: ["generated_text", "finish_reason", "usage", "seed"])
 
@@ -169,7 +214,25 @@ enum OpenAPISchemas {
 
     // MARK: - Parts
 
-    private static let anyObject: JSON = ["type": "object"]
+    private static let bytes: JSON = ["type": ["integer", "null"], "minimum": 0]
+    private static let memoryReport = object(
+        [
+            "budget_bytes": bytes, "planned_bytes": count, "resident_bytes": bytes, "peak_resident_bytes": bytes,
+            "categories": [
+                "type": "object",
+                "additionalProperties": object(
+                    ["planned_bytes": count, "current_bytes": count, "peak_bytes": count],
+                    required: ["planned_bytes", "current_bytes", "peak_bytes"]),
+            ],
+            "sessions": object(
+                ["total": count, "running": count, "waiting": count], required: ["total", "running", "waiting"]),
+            "kv_cache": object(
+                ["tokens": count, "promised_tokens": count], required: ["tokens", "promised_tokens"]),
+        ],
+        required: [
+            "budget_bytes", "planned_bytes", "resident_bytes", "peak_resident_bytes", "categories", "sessions",
+            "kv_cache",
+        ])
     private static let count: JSON = ["type": "integer", "minimum": 0]
     private static let token: JSON = ["type": "integer", "minimum": 0, "maximum": .number(Int(Int32.max))]
     private static let tokens: JSON = ["type": "array", "items": token]
@@ -197,10 +260,11 @@ enum OpenAPISchemas {
         return nullable(.object(schema))
     }
 
-    private static func number(_ minimum: Double, _ maximum: Double, standard: Double, _ text: String) -> JSON {
-        nullable([
-            "type": "number", "minimum": .number(minimum), "maximum": .number(maximum), "default": .number(standard),
-            "description": .string(text),
-        ])
+    private static func number(_ bounds: JSON, standard: Double?, _ text: String) -> JSON {
+        guard case .object(var schema) = bounds else { preconditionFailure("bounds are an object") }
+        _ = schema.append("type", "number")
+        _ = schema.append("description", .string(text))
+        if let standard { _ = schema.append("default", .number(standard)) }
+        return nullable(.object(schema))
     }
 }
