@@ -141,19 +141,25 @@ final class ServerProcess {
         try await first.send(Wire.get("/health/live"))
         #expect(try await first.receiveReply().status == 200)
         let id = server.process.processIdentifier
-        let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(id)/fd").compactMap { Int($0) }
+        func descriptors() throws -> Set<Int> {
+            Set(try FileManager.default.contentsOfDirectory(atPath: "/proc/\(id)/fd").compactMap { Int($0) })
+        }
+        // Two numbers below the limit are free.
+        let used = try descriptors()
+        let limit = (0...).first { number in (0..<number).count { !used.contains($0) } == 2 }!
         let lowering = try Process.run(
-            URL(fileURLWithPath: limiter), arguments: ["--pid", "\(id)", "--nofile=\(open.max()! + 3):"])
+            URL(fileURLWithPath: limiter), arguments: ["--pid", "\(id)", "--nofile=\(limit):"])
         while lowering.isRunning { try await Task.sleep(for: .milliseconds(5)) }
         try #require(lowering.terminationStatus == 0)
 
         var wires: [Wire] = []
-        for _ in 0..<20 {
+        for _ in 0..<8 {
             let wire = try await Wire(port: port)
             try await wire.send(Wire.get("/health/live"))
             wires.append(wire)
         }
-        // The kernel has taken all of them; some wait for a descriptor. Those that have one are answered.
+        while try descriptors().count(where: { $0 < limit }) < limit { try await Task.sleep(for: .milliseconds(5)) }
+        // The kernel has taken all of them; six wait for a descriptor. Those that have one are answered.
         #expect(try await wires[0].receiveReply().status == 200)
         try await first.send(Wire.get("/health/live"))
         #expect(try await first.receiveReply().status == 200)

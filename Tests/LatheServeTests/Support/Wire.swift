@@ -31,6 +31,8 @@ final class Wire: @unchecked Sendable {
         descriptor = try await Self.pool.runIfActive {
             let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
             guard descriptor >= 0 else { throw Failure(description: "socket: \(errno)") }
+            // No server that a test starts inherits it.
+            _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
             if var size = receiveBuffer {
                 setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
             }

@@ -116,7 +116,7 @@ private struct ModelLifecycle: Service {
             // Told to end before it was ready: not a failure.
         }
         if !Task.isShuttingDownGracefully {
-            let seconds = begin.duration(to: .now).inSeconds
+            let seconds = (begin.duration(to: .now).inSeconds * 1e3).rounded() / 1e3
             application.logger.notice("ready", metadata: ["warm_up_seconds": .stringConvertible(seconds)])
         }
         // Returns when told to end, throws when cancelled: either way there is nothing to wait for.
