@@ -113,7 +113,7 @@ let package = Package(
         .testTarget(
             name: "LatheServeTests",
             dependencies: [
-                "LatheServe", "LatheService", "LatheFormat", "LatheYAML",
+                "LatheServe", "LatheService", "Lathe", "LatheCompiler", "LatheFormat", "LatheYAML",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -99,7 +99,7 @@ import Testing
     }
 
     @Test func aSilentConnectionIsClosedWithoutAWord() async throws {
-        try await withServer(StubBackend(), .init(idleTimeout: .milliseconds(200))) { server in
+        try await withServer(StubBackend(), .init(idleTimeout: .seconds(2))) { server in
             let silent = try await server.connect()
             #expect(try await silent.receiveAll() == "")
             let wire = try await server.connect()

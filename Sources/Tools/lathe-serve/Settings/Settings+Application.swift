@@ -57,7 +57,8 @@ extension Settings {
         guard !Files.isDirectory(path) else {
             throw LatheError(
                 .invalidRequest,
-                "\(quoted(path)) is a folder; convert it first: lathe quantize \(path) -o model.lathe, then --model model.lathe.")
+                "\(quoted(path)) is a folder; convert it first: lathe quantize \(path) -o model.lathe, then --model model.lathe."
+            )
         }
         let settings = try service()
         let outline = try ModelOutline.read(path: path)
@@ -66,7 +67,8 @@ extension Settings {
         }
         let model = try Model.open(path)
         return try TextService(
-            model: model, plan: try MemoryPlan(model: model, options: plan.options), settings: settings, metrics: metrics)
+            model: model, plan: try MemoryPlan(model: model, options: plan.options), settings: settings,
+            metrics: metrics)
     }
 }
 
