@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 THREADS ?= 1,2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-arm lint format bench bench-formats bench-kernels compare quality proof fuzz clean
+.PHONY: help setup build demo test test-arm test-numa lint format bench bench-formats bench-kernels compare quality proof fuzz clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ test: setup ## run every test
 
 test-arm: ## hold the NEON kernels to the committed digests, under emulation where this is no Arm processor
 	@scripts/test-arm.sh
+
+test-numa: build ## show placement over memory nodes on an emulated machine that has two
+	@Tests/Numa/run.sh $(BIN)/lathe
 
 lint: ## check formatting, the list of files with `unsafe`, the arrows between targets, C warnings, Python
 	@swift format lint --strict --recursive --parallel Sources Tests Package.swift Examples/*/Sources Examples/*/Package.swift

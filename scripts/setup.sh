@@ -20,7 +20,7 @@ fi
 [[ $(uname -s) == Linux ]] || exit 0
 
 if ! command -v dpkg-query >/dev/null; then
-    # Another distribution: nothing links these libraries yet, so their absence stops nothing.
+    # Another distribution: nothing links these libraries, so their absence stops nothing.
     echo "setup: this is neither Debian nor Ubuntu; the counterparts of ${packages[*]} are not installed here." >&2
     exit 0
 fi

@@ -7,6 +7,7 @@ import Testing
     @Test(arguments: [
         ["frobnicate"], ["generate", "--nope"], ["generate", "-n", "many", "x"], ["generate", "--ids", "1", "text"],
         ["generate", "--threads", "1,2", "x"], ["generate", "--kv", "int3", "x"],
+        ["generate", "--numa", "on", "x"],
         ["generate", "--weights", "int3", "x"],
         ["quantize", "folder", "-o", "x", "--group-size", "32"],
         ["quantize", "folder", "-o", "x", "--sparse", "maybe"],

@@ -86,7 +86,9 @@ import Testing
         let plain = try await CommandLineTool.run("generate", "--model", model, "He said", "-n", "5")
         #expect(plain.status == 0)
         #expect(plain.text == (try json.string("text", in: "output")) + "\n")
-        #expect(!plain.errors.isEmpty)
+        #expect(plain.errors.contains(" · NUMA: "))
+        let off = try await CommandLineTool.run("generate", "--model", model, "He said", "-n", "5", "--numa", "off")
+        #expect(off.text == plain.text && off.errors.contains(" · NUMA: off"))
     }
 
     @Test func quantize() async throws {
@@ -204,10 +206,15 @@ import Testing
         let json = try outcome.json()
         #expect(
             json.keys == [
-                "model", "isa", "kernels", "load_seconds", "resident_weight_bytes", "peak_resident_bytes", "results",
+                "model", "isa", "kernels", "numa", "load_seconds", "resident_weight_bytes", "peak_resident_bytes",
+                "results",
             ])
         #expect(try json.string("model", in: "output") == path)
         #expect(try !json.object("kernels", in: "output").isEmpty)
+        let numa = try json.object("numa", in: "output")
+        #expect(numa.keys == ["nodes", "source", "placed_bytes"])
+        // Nothing of this model is large enough to be worth placing.
+        #expect(try numa.int("placed_bytes", in: "numa") == 0)
         #expect(try json.number("load_seconds") > 0)
         let results = try json.array("results", in: "output").map { try $0.object(at: "result") }
         #expect(try results.map { try $0.string("phase", in: "r") } == ["prefill", "decode", "prefill", "decode"])

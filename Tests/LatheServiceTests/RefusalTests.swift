@@ -109,7 +109,7 @@ import Testing
     @Test func megabyteOfOneCharacter() async throws {
         let fixture = try await Self.fixture()
         let text = String(repeating: "a", count: 1_000_000)
-        let counted = try await fixture.post("/tokenize", ["text": .string(text)])
+        let counted = try await fixture.post("/tokenize", ["prompt": .string(text)])
         #expect(counted.status == 200 && counted.json["count"]!.integer! > 1000)
         let refused = try await fixture.post("/generate", ["prompt": .string(text)])
         #expect(refused.status == 400)
@@ -119,13 +119,17 @@ import Testing
     @Test func tokensAndTexts() async throws {
         let fixture = try await Self.fixture()
         let text = "Call me Ishmael. Été \u{1F600}"
-        let ids = try await fixture.post("/tokenize", ["text": .string(text)]).json["ids"]
-        #expect(try await fixture.post("/detokenize", ["ids": ids!]).json == ["text": .string(text)])
-        #expect(try await fixture.post("/detokenize", ["ids": []]).json == ["text": ""])
-        for body in ["{}", "{\"ids\":3}", "{\"ids\":[99999]}", "{\"ids\":[\"a\"]}", "{\"ids\":[1],\"x\":1}"] {
+        let tokenized = try await fixture.post("/tokenize", ["prompt": .string(text), "add_special_tokens": false])
+        let ids = try #require(tokenized.json["tokens"])
+        #expect(tokenized.json["count"]?.integer == ids.elements?.count && tokenized.json["max_model_len"] == 128)
+        #expect(try await fixture.post("/detokenize", ["tokens": ids]).json == ["prompt": .string(text)])
+        #expect(try await fixture.post("/detokenize", ["tokens": []]).json == ["prompt": ""])
+        for body in [
+            "{}", "{\"tokens\":3}", "{\"tokens\":[99999]}", "{\"tokens\":[\"a\"]}", "{\"tokens\":[1],\"x\":1}",
+        ] {
             #expect(try await fixture.post("/detokenize", bytes: Array(body.utf8)).status == 400)
         }
-        for body in ["{}", "{\"text\":3}", "{\"text\":\"a\",\"x\":1}"] {
+        for body in ["{}", "{\"prompt\":3}", "{\"prompt\":\"a\",\"x\":1}"] {
             #expect(try await fixture.post("/tokenize", bytes: Array(body.utf8)).status == 400)
         }
     }

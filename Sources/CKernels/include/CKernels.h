@@ -1,7 +1,7 @@
 // The kernels of Lathe: their contract. One header, so that a reader sees every operation before any instruction.
 //
 // Rules that every kernel keeps
-//   - Stateless: no allocation, no thread, no global. Only cpu.c, kernel_tables.c and parallel.c hold state.
+//   - Stateless: no allocation, no thread, no global. Only cpu.c, kernel_tables.c, parallel.c and numa.c hold state.
 //   - Counts are in elements, strides in bytes (every name says so), and no access is made outside the stated
 //     extents, not even a read.
 //   - The results are the same bits on every instruction set: integers are exact, and float operations are done in the
@@ -431,6 +431,40 @@ float lathe_log(float x);  // x > 0, normal
 // with it; a body calls no parallel-for.
 // Every thread runs with round-to-nearest and denormals kept, whatever state it inherited.
 void lathe_parallel(size_t threads, void (*body)(void *context, size_t thread, size_t threads), void *context);
+
+// MARK: - Memory nodes
+
+// A set of processors, a value.
+enum { LATHE_MAXIMUM_CPUS = 4096 };
+typedef struct {
+  uint64_t words[LATHE_MAXIMUM_CPUS / 64];
+} lathe_cpu_set;
+static inline bool lathe_cpu_set_contains(lathe_cpu_set cpus, unsigned cpu) {
+  return cpu < LATHE_MAXIMUM_CPUS && (cpus.words[cpu / 64] >> cpu % 64 & 1) != 0;
+}
+static inline lathe_cpu_set lathe_cpu_set_adding(lathe_cpu_set cpus, unsigned cpu) {
+  if (cpu < LATHE_MAXIMUM_CPUS) cpus.words[cpu / 64] |= UINT64_C(1) << cpu % 64;
+  return cpus;
+}
+
+// Loads libnuma at the first call. All that follows may be called only where this said LATHE_NUMA_READY.
+typedef enum {
+  LATHE_NUMA_READY = 0,
+  LATHE_NUMA_NO_LIBRARY = 1,     // not installed, or not what it should be
+  LATHE_NUMA_NOT_AVAILABLE = 2,  // the system has no memory nodes, or does not let this process place anything
+} lathe_numa_state;
+lathe_numa_state lathe_numa_load(void);
+// The greatest number of a node.
+int lathe_numa_max_node(void);
+// The processors of a node on which the calling thread may run; none where there is no such node.
+lathe_cpu_set lathe_numa_cpus(int node);
+// Whether this process may have memory of the node, which a node need not have.
+bool lathe_numa_may_allocate(int node);
+// Keeps the calling thread to `cpus` from now on. Returns 0 or an errno.
+int lathe_numa_bind_thread(lathe_cpu_set cpus);
+// Moves the pages start …< start + bytes to the node, and has those come from there that are touched later, as far as the node
+// has room; start is the address of a page. Returns 0 or an errno.
+int lathe_numa_place(uintptr_t start, size_t bytes, int node);
 
 // MARK: - Read probe
 

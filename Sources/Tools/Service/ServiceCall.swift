@@ -31,6 +31,12 @@ package struct ServiceDocument: Sendable {
     package var body: [UInt8]
     package var retryAfterSeconds: Int?
 
+    package init(status: Int, body: [UInt8], retryAfterSeconds: Int? = nil) {
+        self.status = status
+        self.body = body
+        self.retryAfterSeconds = retryAfterSeconds
+    }
+
     package init(status: Int = 200, _ json: JSON, retryAfterSeconds: Int? = nil) {
         self.status = status
         body = json.serializedBytes()
@@ -48,8 +54,13 @@ package struct ServiceDocument: Sendable {
 /// the sequence ends. Letting go of the sequence cancels the work too.
 package struct ServiceEvents: AsyncSequence, Sendable {
     package typealias Element = [UInt8]
-    let first: [UInt8]
-    let rest: AsyncStream<[UInt8]>
+    private let first: [UInt8]?
+    private let rest: AsyncStream<[UInt8]>
+
+    package init(first: [UInt8]? = nil, rest: AsyncStream<[UInt8]>) {
+        self.first = first
+        self.rest = rest
+    }
 
     package func makeAsyncIterator() -> Iterator { Iterator(first: first, rest: rest.makeAsyncIterator()) }
 

@@ -57,6 +57,25 @@ package struct ServiceMetrics: Sendable {
         (plannedBytes, usedBytes) = (planned, used)
     }
 
+    /// What each name means, for whoever shows them.
+    package static let descriptions: [String: String] = [
+        "lathe_prompt_tokens_total": "Tokens of prompts that were read.",
+        "lathe_generation_tokens_total": "Tokens that were generated.",
+        "lathe_time_to_first_token_seconds": "From a sequence's arrival to its first token, waiting included.",
+        "lathe_inter_token_latency_seconds": "From one token of a sequence to the next.",
+        "lathe_request_queue_time_seconds": "From a sequence's arrival to its session.",
+        "lathe_e2e_request_latency_seconds": "From a call's arrival to its last token.",
+        "lathe_request_success_total": "Sequences that ended by themselves, by why.",
+        "lathe_num_requests_running": "Sequences that have a session.",
+        "lathe_num_requests_waiting": "Sequences that wait for one.",
+        "lathe_kv_cache_usage_perc": "Of the cache, the part that running sequences may fill; 1 is all.",
+        "lathe_memory_resident_bytes": "Resident memory of the process.",
+        "lathe_memory_peak_resident_bytes": "The most that ever was resident.",
+        "lathe_memory_budget_bytes": "What the process may take; 0 where nothing limits it.",
+        "lathe_memory_planned_bytes": "What the plan holds, by category.",
+        "lathe_memory_used_bytes": "What the engine has taken of it, by category.",
+    ]
+
     func admitted(after wait: Duration, promptTokens count: Int) {
         queueTime.record(wait.seconds)
         promptTokens.increment(by: count)

@@ -133,28 +133,36 @@ package final class TextService: Sendable {
         }
     }
 
-    /// `{"text"}` → `{"ids", "count"}`.
+    /// In vLLM's shape, which evaluation tools know: `{"prompt"}` → `{"tokens", "count", "max_model_len"}`.
     private func tokenize(_ body: [UInt8]) async throws(ServiceError) -> JSON {
         var fields = try Fields(body: body)
-        guard let text = try fields.string("text") else {
-            throw .invalid("The field \"text\" is missing.", param: "text")
+        guard let text = try fields.string("prompt") else {
+            throw .invalid("The field \"prompt\" is missing.", param: "prompt")
         }
+        try fields.requireModel(settings.modelName)
+        // What a tokenizer adds by itself is part of it: there is nothing to leave out.
+        _ = try fields.bool("add_special_tokens")
         try fields.requireNothingElse()
         guard let tokenizer = engine.model.tokenizer else { throw .invalid("This model has no tokenizer.") }
         let ids = await reader.lane.encode(text, tokenizer)
-        return ["ids": .array(ids.map { .number($0) }), "count": .number(ids.count)]
+        return [
+            "tokens": .array(ids.map { .number($0) }), "count": .number(ids.count),
+            "max_model_len": .number(engine.contextLength),
+        ]
     }
 
-    /// `{"ids"}` → `{"text"}`.
+    /// `{"tokens"}` → `{"prompt"}`.
     private func detokenize(_ body: [UInt8]) throws(ServiceError) -> JSON {
         var fields = try Fields(body: body)
-        guard case .array(let elements) = fields.value("ids") else {
-            throw .invalid("The field \"ids\" must be a list of token ids.", param: "ids")
+        guard case .array(let elements) = fields.value("tokens") else {
+            throw .invalid("The field \"tokens\" must be a list of token ids.", param: "tokens")
         }
+        try fields.requireModel(settings.modelName)
         try fields.requireNothingElse()
         guard engine.model.tokenizer != nil else { throw .invalid("This model has no tokenizer.") }
-        if elements.isEmpty { return ["text": ""] }
-        return ["text": .string(try reader.prompt(ids: try reader.ids(elements, param: "ids"), param: "ids").text)]
+        if elements.isEmpty { return ["prompt": ""] }
+        let ids = try reader.ids(elements, param: "tokens")
+        return ["prompt": .string(try reader.prompt(ids: ids, param: "tokens").text)]
     }
 
     // MARK: Running

@@ -32,7 +32,7 @@ public enum ModelLoading {
     ) throws(LatheError) -> Model {
         let file = try compiler.compileInMemory(checkpoint: path, warn: warn, progress: progress)
         // What this process wrote itself a moment ago needs no checksum.
-        return try Model(file: try ModelFile.open(mapped: file, verify: false))
+        return try Model(file: try ModelFile.open(mapped: file, verify: false), isConvertedInMemory: true)
     }
 
     /// The files that `load` reads: none of them may be an output.

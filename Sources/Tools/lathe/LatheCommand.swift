@@ -17,6 +17,7 @@ struct LatheCommand: AsyncParsableCommand {
             Generate.self, BatchCommand.self, Quantize.self, Prune.self, Evaluate.self, Diagnose.self,
             SweepCommand.self, FitCommand.self,
             PlanCommand.self, Score.self, Tokenize.self, Inspect.self, Synthesize.self, Bench.self, ProfileCommand.self,
+            Serve.self,
         ])
 }
 

@@ -38,6 +38,9 @@ extension Engine {
     /// it encodes. Then the weights were expanded while loading.
     public var residentWeightBytes: Int { scheduler.residentWeightBytes }
 
+    /// Bytes of weights, in whole pages, that were put on the nodes that read them.
+    public var placedWeightBytes: Int { scheduler.placedWeightBytes }
+
     /// Whether packed weights were expanded while loading.
     package var hasExpandedWeights: Bool { residentWeightBytes > storedWeightBytes }
     package var storedWeightBytes: Int { model.file.outline.weightByteCount }

@@ -25,6 +25,11 @@ public struct EngineOptions: Sendable, Hashable {
     public var memoryBudget: Int?
     /// How the weights of a file became memory (`Model.open`); a plan counts accordingly.
     public var weightPlacement: WeightPlacement = .map
+    /// Whether weights and threads are spread over the memory nodes of a machine that has several. Weights that were mapped
+    /// are then copied, each matrix to the nodes that read it.
+    public var numa: NUMAMode = .auto
+    /// The machine, or what stands for it in tests.
+    package var nodeSystem: NodeSystem = .machine
     /// What the process takes beside the engine. Another program than this package's states its own.
     public var runtimeBytes: Int = MemoryPlan.runtimeByteCount
     /// What a service holds for its connections and queues: planned, and kept by the service itself.
@@ -42,6 +47,8 @@ public struct EngineOptions: Sendable, Hashable {
 public final class Engine: Sendable {
     public let model: Model
     public let threads: ThreadCount
+    /// The memory nodes that threads and weights are spread over.
+    public let nodes: NodePlacement
     /// Tokens that one session may hold.
     public let contextLength: Int
     public let keyValueType: KeyValueType
@@ -86,6 +93,7 @@ public final class Engine: Sendable {
         self.plan = plan
         self.ledger = ledger
         threads = layout.threads
+        nodes = layout.nodes
         contextLength = layout.contextLength
         keyValueType = layout.keyValues.type
         instructionSet = layout.instructionSet

@@ -21,6 +21,7 @@ extension Executor {
         case add(ExecutionPlan.Place, ExecutionPlan.Place, output: ExecutionPlan.Place)
         case choices(Choices, Range<Int>)
         case probe(prefetch: Bool)
+        case bind
     }
 
     /// From this many rows on, work on rows is worth a region of the thread team (about a microsecond).
@@ -43,6 +44,12 @@ extension Executor {
         case .add(let a, let b, let output):
             unsafe overRows(.add(a, b, output: output))
         }
+    }
+
+    /// Keeps each thread of the team to its memory node from now on. What threads touch first, their scratch and the heads of
+    /// the KV cache that they store, then comes from there too.
+    func bindThreads() {
+        if nodes.isActive { unsafe enter(.bind, threads: threads) }
     }
 
     private func overRows(_ work: Work) {
@@ -169,20 +176,20 @@ extension Executor {
         switch unsafe work {
         case .idle: break
         case .layerNorm(let scale, let shift, let epsilon, let input, let output):
-            let rows = share(rowCount, thread, threads)
+            let rows = Self.share(rowCount, thread, threads)
             guard !rows.isEmpty else { return }
             unsafe vector.pointee.layer_norm(
                 address(input, row: rows.lowerBound), strideBytes(input), rows.count, input.width,
                 weights[scale].floats, weights[shift].floats, epsilon, address(output, row: rows.lowerBound),
                 strideBytes(output))
         case .quantize(let quantize, let input, let strideBytes, let depth):
-            let rows = share(linearRows, thread, threads)
+            let rows = Self.share(linearRows, thread, threads)
             guard !rows.isEmpty else { return }
             unsafe quantize(
                 input + rows.lowerBound * strideBytes / 4, strideBytes, rows.count, depth,
                 rowQuantization + rows.lowerBound, quantized + rows.lowerBound * quantizedStride, quantizedStride)
         case .quantizeHalves(let quantize, let depth):
-            let rows = share(linearRows, thread, threads)
+            let rows = Self.share(linearRows, thread, threads)
             guard !rows.isEmpty else { return }
             let first = 2 * rows.lowerBound
             unsafe quantize(
@@ -190,31 +197,31 @@ extension Executor {
                 headScales + rows.lowerBound, rowQuantization + first, quantized + first * quantizedStride,
                 quantizedStride)
         case .linearHalves(let operation, let choice):
-            let panels = unsafe panelShare(operation.weights, thread, threads)
+            let panels = unsafe Self.panelShare(operation.weights, thread, threads)
             unsafe withUnsafePointer(to: operation) {
                 unsafe lathe_linear_qd16_run(
                     choice, vector, $0, panels.lowerBound, panels.upperBound, expansionScratch[thread],
                     halvesScratch[thread])
             }
         case .linearQuantized(let operation, let choice):
-            let panels = unsafe panelShare(operation.weights, thread, threads)
+            let panels = unsafe Self.panelShare(operation.weights, thread, threads)
             unsafe withUnsafePointer(to: operation) {
                 unsafe lathe_linear_qd8_run(
                     choice, $0, panels.lowerBound, panels.upperBound, expansionScratch[thread])
             }
         case .linearFloat(let operation, let kernel):
-            let panels = panelShare(unsafe operation.columns, thread, threads)
+            let panels = Self.panelShare(unsafe operation.columns, thread, threads)
             unsafe withUnsafePointer(to: operation) { unsafe kernel($0, panels.lowerBound, panels.upperBound) }
         case .attention(let layer, let scale, let query, let key, let value, let output):
             performAttention(
                 layer, scale, query: query, key: key, value: value, output: output, thread: thread, threads: threads)
         case .activation(let activation, let input, let output):
-            for row in share(rowCount, thread, threads) {
+            for row in Self.share(rowCount, thread, threads) {
                 unsafe vector.pointee.activate(
                     address(input, row: row), input.width, activation, address(output, row: row))
             }
         case .add(let a, let b, let output):
-            for row in share(rowCount, thread, threads) {
+            for row in Self.share(rowCount, thread, threads) {
                 unsafe vector.pointee.add(
                     address(a, row: row), address(b, row: row), a.width, address(output, row: row))
             }
@@ -222,6 +229,8 @@ extension Executor {
             choices.receive(places, thread: thread, of: threads, from: self)
         case .probe(let prefetch):
             performProbe(prefetch: prefetch, thread: thread, threads: threads)
+        case .bind:
+            nodes.bind(thread: thread, of: threads)
         }
     }
 
@@ -232,7 +241,7 @@ extension Executor {
     ) {
         let heads = configuration.headCount
         let dimension = configuration.headDimension
-        for task in share(segments.count * heads, thread, threads) {
+        for task in Self.share(segments.count * heads, thread, threads) {
             // Field by field: a copy of the segment would count another reference to its table, for each head.
             let index = task / heads
             let head = task % heads
@@ -281,17 +290,19 @@ extension Executor {
 
     /// Reads this thread's share of the bytes, and keeps what depends on them.
     private func performProbe(prefetch: Bool, thread: Int, threads: Int) {
-        let mine = share(stepWeightBytes / 64, thread, threads)
+        // One run of all the bytes; but of weights that are spread over nodes, a part of each, as in a step.
+        let whole = Self.share(stepWeightBytes / 64, thread, threads)
         var start = 0
         var sum: UInt64 = 0
         for index in unsafe probeRegions.indices {
             let region = unsafe probeRegions[index]
             let lines = region.count / 64
-            let first = max(mine.lowerBound, start)
-            let end = min(mine.upperBound, start + lines)
+            let part = Self.share(lines, thread, threads)
+            let first = nodes.isActive ? part.lowerBound : max(whole.lowerBound - start, 0)
+            let end = nodes.isActive ? part.upperBound : min(whole.upperBound - start, lines)
             if first < end {
                 unsafe sum &+= lathe_read_probe(
-                    region.baseAddress! + (first - start) * 64, (end - first) * 64, prefetch, lathe_cpu_features())
+                    region.baseAddress! + first * 64, (end - first) * 64, prefetch, lathe_cpu_features())
             }
             start += lines
         }
@@ -307,13 +318,13 @@ extension Executor {
 
     private func strideBytes(_ place: ExecutionPlan.Place) -> Int { unsafe buffers[place.buffer].stride * 4 }
 
-    private func share(_ count: Int, _ thread: Int, _ threads: Int) -> Range<Int> {
+    private static func share(_ count: Int, _ thread: Int, _ threads: Int) -> Range<Int> {
         count * thread / threads..<count * (thread + 1) / threads
     }
 
     /// Panels in groups that no kernel likes to see cut: kernels take three or four panels at once. Small layers are cut
     /// finer, so that every thread has its part.
-    private func panelShare(_ columns: Int, _ thread: Int, _ threads: Int) -> Range<Int> {
+    static func panelShare(_ columns: Int, _ thread: Int, _ threads: Int) -> Range<Int> {
         let panels = (columns + 15) / 16
         let group = panels >= 24 * threads ? 12 : 4
         let groups = share((panels + group - 1) / group, thread, threads)
@@ -321,7 +332,7 @@ extension Executor {
     }
 
     /// The same for quantized weights. Of sparse panels some are fuller than others, so they are shared out by bytes.
-    private func panelShare(_ weights: UnsafePointer<lathe_weights>, _ thread: Int, _ threads: Int) -> Range<Int> {
+    static func panelShare(_ weights: UnsafePointer<lathe_weights>, _ thread: Int, _ threads: Int) -> Range<Int> {
         let columns = unsafe weights.pointee.columns
         guard let starts = unsafe weights.pointee.starts else { return panelShare(columns, thread, threads) }
         let panels = (columns + 15) / 16

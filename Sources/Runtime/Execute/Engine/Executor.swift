@@ -30,6 +30,7 @@ final class Executor: @unchecked Sendable {
     /// Of `threads`, those that choose tokens.
     let choosers: Int
     let instructionSet: InstructionSet
+    let nodes: NodePlacement
     let features: UInt32
     let vector: UnsafePointer<lathe_vector_kernel>
 
@@ -52,12 +53,14 @@ final class Executor: @unchecked Sendable {
     let logitsStride: Int
     /// What the read probe read, one sum a thread, so that no compiler drops the reading.
     let probeSums: UnsafeMutablePointer<UInt64>
-    /// The weights that a decode step reads whole: every matrix and its scales, merged where they lie side by side.
+    /// The weights that a decode step reads whole: every matrix and its scales, merged where they lie side by side
+    /// unless they are spread over nodes.
     let probeRegions: [UnsafeRawBufferPointer]
     /// Their bytes.
     let stepWeightBytes: Int
-    /// Bytes of all weights as they are kept in memory.
+    /// Bytes of all weights as they are kept in memory, and of those that were put on the nodes that read them.
     let residentWeightBytes: Int
+    let placedWeightBytes: Int
     private let storage: [AlignedBuffer]
     /// For what the scheduler keeps.
     private let samplingReservation: MemoryReservation
@@ -88,13 +91,16 @@ final class Executor: @unchecked Sendable {
         threads = arena.threads
         choosers = arena.choosers
         instructionSet = layout.instructionSet
+        nodes = layout.nodes
         features = layout.instructionSet.features
         cache = try KeyValueCache(layout: layout.keyValues, blockCount: layout.blockCount, ledger: ledger)
         let features = features
         unsafe parameters = try file.graph.parameters.map { (parameter) throws(LatheError) in
             unsafe try BoundParameter(
-                parameter, in: file, features: features, source: layout.weights.source, ledger: ledger)
+                parameter, in: file, features: features, source: layout.weights.source, nodes: layout.nodes,
+                ledger: ledger)
         }
+        placedWeightBytes = unsafe parameters.reduce(0) { unsafe $0 + $1.placedByteCount }
         residentWeightBytes = unsafe parameters.reduce(0) { sum, parameter in
             unsafe parameter.parts.reduce(sum) { $0 + $1.count }
         }
@@ -136,7 +142,7 @@ final class Executor: @unchecked Sendable {
         logitsStride = arena.logitsStride
         unsafe logits = try allocate(Float.self, .logits)
         unsafe probeSums = try allocate(UInt64.self, .probeSums)
-        unsafe probeRegions = Self.regions(readBy: plan, of: parameters)
+        unsafe probeRegions = Self.regions(readBy: plan, of: parameters, merging: !nodes.isActive)
         stepWeightBytes = unsafe probeRegions.reduce(0) { $0 + $1.count }
         self.storage = storage
         samplingReservation = try ledger.reserve(
@@ -151,8 +157,9 @@ final class Executor: @unchecked Sendable {
             parameters.compactMap { unsafe $0.weight.quantized.map { unsafe UInt32($0.pointee.format.rawValue) } })
     }
 
-    private static func regions(readBy plan: ExecutionPlan, of parameters: [BoundParameter]) -> [UnsafeRawBufferPointer]
-    {
+    private static func regions(
+        readBy plan: ExecutionPlan, of parameters: [BoundParameter], merging: Bool
+    ) -> [UnsafeRawBufferPointer] {
         var read: Set<Int> = [plan.head.weight]
         for case .linear(let linear) in plan.steps { read.insert(linear.weight) }
         var regions: [UnsafeRawBufferPointer] = unsafe []
@@ -160,7 +167,7 @@ final class Executor: @unchecked Sendable {
         let parts = unsafe read.sorted().flatMap { unsafe parameters[$0].parts }
         for index in unsafe parts.indices {
             let part = unsafe parts[index]
-            if let last = unsafe regions.last, unsafe last.baseAddress! + last.count == part.baseAddress! {
+            if merging, let last = unsafe regions.last, unsafe last.baseAddress! + last.count == part.baseAddress! {
                 unsafe regions[regions.count - 1] = UnsafeRawBufferPointer(
                     start: last.baseAddress!, count: last.count + part.count)
             } else {
@@ -255,15 +262,19 @@ struct BoundParameter {
     /// Of the file's bytes; buffers carry their own.
     private let reservation: MemoryReservation?
     private let description: AlignedBuffer
+    /// Of pages that were put on the nodes that read them.
+    let placedByteCount: Int
 
     /// The bytes of each part; they stay where they are while this parameter lives.
     var parts: [UnsafeRawBufferPointer] { unsafe views.map { view in unsafe view.withUnsafeBytes { unsafe $0 } } }
 
-    /// - Parameter features: of the instruction set; where that reads the weights' format slower than the larger one which
-    ///   it encodes, the larger one is made here.
+    /// - Parameters:
+    ///   - features: of the instruction set; where that reads the weights' format slower than the larger one which it encodes,
+    ///     the larger one is made here.
+    ///   - nodes: over which a matrix is spread, as it is shared out to threads.
     init(
         _ parameter: Parameter, in file: ModelFile, features: UInt32, source: WeightResidence.Source,
-        ledger: MemoryLedger
+        nodes: NodePlacement, ledger: MemoryLedger
     ) throws(LatheError) {
         let description = AlignedBuffer(byteCount: unsafe MemoryLayout<lathe_weights>.stride)
         unsafe self.description = description
@@ -271,22 +282,37 @@ struct BoundParameter {
         var views: [ByteView] = []
         for part in parameter.parts { views.append(try file.bytes(of: part)) }
         let resident = ResidentFormat.expanding(parameter, features)
+        var shares = PanelShares(parameter, nodes)
         func kept(_ view: ByteView) throws(LatheError) -> ByteView {
-            guard source == .leavingMap else { return view }
+            guard source == .leavingMap else {
+                shares.place(address: unsafe UInt(bitPattern: Self.address(view)), byteCount: view.count)
+                return view
+            }
             let copy = try ledger.buffer(view.count, .weights, for: quoted(parameter.name))
+            // Before a byte is written: its pages then come from their nodes at once.
+            shares.place(address: unsafe UInt(bitPattern: copy.elements(of: UInt8.self)), byteCount: view.count)
             copy.copy(view, at: 0)
             return copy.view
         }
         var quantized: UnsafePointer<lathe_weights>?
         if let panels = parameter.encoding.quantized {
             let weights = unsafe description.elements(of: lathe_weights.self)
+            unsafe weights.pointee = Self.describe(parameter, panels, views)
             if let resident {
-                unsafe weights.pointee = Self.describe(parameter, panels, views)
-                let values = unsafe try Self.expanded(weights, parameter, to: resident, features, ledger)
-                views = [values] + (try resident.keptParts.map { index throws(LatheError) in try kept(views[index]) })
+                let values = try ledger.buffer(
+                    resident.panelBytes(of: parameter), .weights, for: "\(quoted(parameter.name)), expanded")
+                shares.place(
+                    address: unsafe UInt(bitPattern: values.elements(of: UInt8.self)), byteCount: values.byteCount)
+                unsafe Self.expand(weights, parameter, to: resident, features, into: values)
+                views =
+                    [values.view] + (try resident.keptParts.map { index throws(LatheError) in try kept(views[index]) })
                 let dense = QuantizedPanels(groupSize: resident.format == LATHE_QC4W ? panels.groupSize : nil)
                 unsafe weights.pointee = Self.describe(parameter, dense, views)
             } else {
+                if let starts = unsafe weights.pointee.starts {
+                    shares.pack(
+                        share: { unsafe Executor.panelShare(weights, $0, $1) }, start: { unsafe Int(starts[$0]) })
+                }
                 views = try views.map(kept)
                 unsafe weights.pointee = Self.describe(parameter, panels, views)
             }
@@ -294,6 +320,7 @@ struct BoundParameter {
         } else {
             views = try views.map(kept)
         }
+        unsafe placedByteCount = shares.placedByteCount
         if source == .leavingMap { file.dropPages(upTo: parameter.parts.last!) }
         unsafe self.views = views
         unsafe reservation = source == .leavingMap ? nil : stored
@@ -332,22 +359,17 @@ struct BoundParameter {
     }
 
     /// The panels of `weights` in a dense format.
-    private static func expanded(
+    private static func expand(
         _ weights: UnsafePointer<lathe_weights>, _ parameter: Parameter, to resident: ResidentFormat,
-        _ features: UInt32,
-        _ ledger: MemoryLedger
-    ) throws(LatheError) -> ByteView {
+        _ features: UInt32, into buffer: AlignedBuffer
+    ) {
         let panels = (parameter.columns + 15) / 16
-        let buffer = try ledger.buffer(
-            resident.panelBytes(of: parameter), .weights,
-            for: "\(quoted(parameter.name)), expanded")
         if resident.format == LATHE_QC4W {
             unsafe lathe_unpack_qc4w_sparse(weights, 0, panels, buffer.elements(of: UInt8.self))
         } else {
             let kernel = unsafe lathe_expand_select(weights.pointee.format, features)!
             unsafe kernel.pointee.run(weights, 0, panels, buffer.elements(of: Int8.self))
         }
-        return buffer.view
     }
 }
 

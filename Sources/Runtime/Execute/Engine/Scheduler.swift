@@ -26,6 +26,7 @@ final class Scheduler: Sendable {
 
     var stepWeightBytes: Int { executor.stepWeightBytes }
     var residentWeightBytes: Int { executor.residentWeightBytes }
+    var placedWeightBytes: Int { executor.placedWeightBytes }
     var weightFormats: Set<UInt32> { executor.weightFormats }
 
     // MARK: From any thread
@@ -66,6 +67,7 @@ final class Scheduler: Sendable {
     func run() {
         var active: [Request] = []
         let choices = Choices(executor: executor)
+        executor.bindThreads()
         while true {
             if active.isEmpty {
                 executor.enter(.admission)

@@ -7,6 +7,7 @@ struct EngineLayout: Sendable {
     let configuration: ModelConfiguration
     let execution: ExecutionPlan
     let threads: ThreadCount
+    let nodes: NodePlacement
     let contextLength: Int
     let sessions: Int
     let keyValues: KeyValueLayout
@@ -33,6 +34,7 @@ struct EngineLayout: Sendable {
         }
         configuration = outline.configuration
         threads = try ThreadCount(requested: options.threads)
+        nodes = NodePlacement(options.numa, threads: threads.count, system: options.nodeSystem)
         contextLength = options.contextLength ?? configuration.contextLength
         try requirePositive(contextLength, "The context length")
         guard contextLength <= configuration.contextLength else {
@@ -69,7 +71,8 @@ struct EngineLayout: Sendable {
         instructionSet = try InstructionSet.selected(options.instructionSet)
         placement = options.weightPlacement
         execution = ExecutionPlan(graph: outline.graph)
-        weights = WeightResidence(outline.graph, features: instructionSet.features, placement: placement)
+        weights = WeightResidence(
+            outline.graph, features: instructionSet.features, placement: placement, nodes: nodes)
         arena = ArenaLayout(
             execution, configuration: configuration, contextLength: contextLength,
             maximumRows: prefillChunk + sessions,
@@ -79,12 +82,12 @@ struct EngineLayout: Sendable {
 }
 
 /// Bytes of weights as they are kept, which is as the file has them unless the instruction set reads a packed format slower
-/// than what it encodes.
+/// than what it encodes; and in memory of the process's own where they are spread over nodes.
 struct WeightResidence: Sendable {
     enum Source {
         /// Every parameter is used where the file's bytes lie.
         case inPlace
-        /// Some are expanded; the others are copied, and the map is given back from front to back. Were any byte of it still
+        /// Some are expanded, or all are spread over nodes; the others are copied, and the map is given back from front to back. Were any byte of it still
         /// read, the kernel would bring its whole neighbourhood back, up to 2 MB at a time.
         case leavingMap
         /// Some are expanded, beside a copy of the whole file.
@@ -99,9 +102,11 @@ struct WeightResidence: Sendable {
     /// The most bytes that one thread expands panels into while it computes.
     private(set) var scratchBytes = 64
 
-    init(_ graph: Graph, features: UInt32, placement: WeightPlacement) {
+    init(_ graph: Graph, features: UInt32, placement: WeightPlacement, nodes: NodePlacement) {
         let isExpanded = graph.parameters.contains { ResidentFormat.expanding($0, features) != nil }
-        source = !isExpanded ? .inPlace : placement == .copy ? .besideCopy : .leavingMap
+        // A map is shared with whoever else maps the file, and lies in the page cache: only a copy can be placed.
+        let leavesMap = placement != .copy && (isExpanded || nodes.isActive)
+        source = leavesMap ? .leavingMap : isExpanded ? .besideCopy : .inPlace
         byteCount = graph.parameters.reduce(0) { $0 + $1.byteCount }
         peakByteCount = byteCount
         for parameter in graph.parameters {

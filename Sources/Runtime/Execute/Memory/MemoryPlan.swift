@@ -18,6 +18,8 @@ public struct MemoryPlan: Sendable {
     /// Tokens that all sessions may hold together.
     public var keyValueTokens: Int { layout.blockCount * KeyValueLayout.blockTokens }
     public var keyValueType: KeyValueType { layout.keyValues.type }
+    /// The memory nodes that threads and weights will be spread over.
+    public var nodes: NodePlacement { layout.nodes }
     package let options: EngineOptions
     let layout: EngineLayout
     let outline: ModelOutline
@@ -33,6 +35,7 @@ public struct MemoryPlan: Sendable {
     public init(model: Model, options: EngineOptions = EngineOptions()) throws(LatheError) {
         var options = options
         options.weightPlacement = model.placement
+        if model.isConvertedInMemory { options.numa = .off }
         try self.init(outline: model.file.outline, options: options)
     }
 

@@ -8,6 +8,9 @@ public final class Model: Sendable {
     package let file: ModelFile
     /// How the file became memory.
     public let placement: WeightPlacement
+    /// Whether the file exists in this process alone, as one that was converted a moment ago: a copy of its weights would take
+    /// their memory twice.
+    package let isConvertedInMemory: Bool
 
     /// Opens the file at `path` and checks all of it: header, graph, shapes, scales and, unless `verify` is false, every
     /// tensor's checksum (which reads the whole file once).
@@ -21,9 +24,12 @@ public final class Model: Sendable {
             file: try ModelFile.open(path: path, access: placement.access, verify: verify), placement: placement)
     }
 
-    package init(file: ModelFile, placement: WeightPlacement = .map) throws(LatheError) {
+    package init(
+        file: ModelFile, placement: WeightPlacement = .map, isConvertedInMemory: Bool = false
+    ) throws(LatheError) {
         self.file = file
         self.placement = placement
+        self.isConvertedInMemory = isConvertedInMemory
         configuration = file.configuration
         tokenizer = if let tables = file.tokenizer { try Tokenizer(tables: tables, source: file.path) } else { nil }
         if let tokenizer, tokenizer.vocabularySize > configuration.vocabularySize {

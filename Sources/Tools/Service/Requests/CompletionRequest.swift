@@ -14,11 +14,7 @@ struct CompletionRequest: Sendable {
 
     init(_ body: [UInt8], _ reader: PromptReader, modelName: String) async throws(ServiceError) {
         var fields = try Fields(body: body)
-        if let model = try fields.string("model"), model != modelName {
-            throw .notFound(
-                "The model \(quoted(model)) is not served here; \(quoted(modelName)) is.", param: "model",
-                code: "model_not_found")
-        }
+        try fields.requireModel(modelName)
         guard let prompt = fields.value("prompt") else {
             throw .invalid("The field \"prompt\" is missing.", param: "prompt")
         }

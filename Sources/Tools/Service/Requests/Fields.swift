@@ -104,6 +104,14 @@ struct Fields {
         return stops
     }
 
+    /// - Throws: 404 where another model than `name` is asked for.
+    mutating func requireModel(_ name: String) throws(ServiceError) {
+        guard let model = try string("model"), model != name else { return }
+        throw .notFound(
+            "The model \(quoted(model)) is not served here; \(quoted(name)) is.", param: "model",
+            code: "model_not_found")
+    }
+
     /// Fields of the API that mean nothing here, accepted at the value that changes nothing.
     mutating func requireNeutral(_ name: String, _ words: String, _ isNeutral: (JSON) -> Bool) throws(ServiceError) {
         guard let value = value(name), !isNeutral(value) else { return }

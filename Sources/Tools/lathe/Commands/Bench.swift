@@ -72,6 +72,10 @@ struct Bench: AsyncParsableCommand, FencedCommand {
             "model": .string(model.model),
             "isa": .string(loaded.instructionSet.name),
             "kernels": .object(JSONObject(loaded.kernelNames.map { ($0.family, JSON.string($0.name)) })),
+            "numa": [
+                "nodes": .array(loaded.nodes.nodes.map(JSON.number)), "source": .string(loaded.nodes.source),
+                "placed_bytes": .number(loaded.placedWeightBytes),
+            ],
             "load_seconds": .number(loaded.seconds),
             "resident_weight_bytes": .number(loaded.residentWeightBytes),
             "peak_resident_bytes": ProcessMemory.peakResidentBytes().map(JSON.number) ?? .null,
@@ -97,7 +101,7 @@ struct Bench: AsyncParsableCommand, FencedCommand {
         StandardOutput.write(table.text)
         StandardOutput.print(
             """
-            \(loaded.instructionSet) · loaded in \((loaded.seconds * 1000).rounded(to: 1)) ms · \(loaded.weightSummary)\
+            \(loaded.instructionSet) · \(loaded.nodeSummary) · loaded in \((loaded.seconds * 1000).rounded(to: 1)) ms · \(loaded.weightSummary)\
             \(ProcessMemory.peakResidentBytes().map { " · peak memory \(Bytes.text($0))" } ?? "") · \
             medians of \(runs) runs, \(benchmark.promptTokens) prompt and \(benchmark.newTokens) new tokens
             """)
@@ -112,6 +116,9 @@ private struct LoadedEngine {
     let kernelNames: [(family: String, name: String)]
     let residentWeightBytes: Int
     let weightSummary: String
+    let nodes: NodePlacement
+    let nodeSummary: String
+    let placedWeightBytes: Int
     let seconds: Double
 
     init(_ engine: Engine, seconds: Double) {
@@ -121,6 +128,9 @@ private struct LoadedEngine {
         kernelNames = engine.kernelNames
         residentWeightBytes = engine.residentWeightBytes
         weightSummary = engine.weightSummary
+        nodes = engine.nodes
+        nodeSummary = engine.nodeSummary
+        placedWeightBytes = engine.placedWeightBytes
     }
 }
 

@@ -150,6 +150,7 @@ private struct Timing {
         if let peak = ProcessMemory.peakResidentBytes() { parts.append("peak memory \(Bytes.text(peak))") }
         let threads = engine.threads.count
         parts.append("\(engine.instructionSet), \(threads) thread\(threads == 1 ? "" : "s") (\(engine.threads.source))")
+        parts.append(engine.nodeSummary)
         return parts.joined(separator: " · ")
     }
 }

@@ -39,7 +39,7 @@ struct PlanCommand: AsyncParsableCommand {
             ("--sessions", sessions == 1 ? nil : "\(sessions)"), ("--kv", model.kv?.rawValue),
             ("--weights", model.weights?.rawValue), ("--threads", model.threads.map { "\($0.first)" }),
             ("--prefill-chunk", model.prefillChunk == 256 ? nil : "\(model.prefillChunk)"),
-            ("--weights-in", model.weightsIn == .map ? nil : model.weightsIn.rawValue),
+            ("--weights-in", model.weightsIn?.rawValue), ("--numa", model.numa?.rawValue),
         ]
         let changes = stride(from: 0, to: suggestion.arguments.count, by: 2).map {
             (suggestion.arguments[$0], suggestion.arguments[$0 + 1])
@@ -117,6 +117,7 @@ extension MemoryPlan {
     /// What a category's bytes consist of.
     fileprivate func explanation(of category: MemoryCategory) -> String {
         switch category {
+        case .weights: nodes.nodes.isEmpty ? "" : "a copy on \(nodes), made beside the file's largest matrix"
         case .keyValueCache:
             "\(sessions) session\(sessions == 1 ? "" : "s") of \(contextLength) tokens in \(keyValueType.rawValue)"
         case .runtime: "language runtime and libraries, measured once for this program"

@@ -35,9 +35,18 @@ struct ModelArguments: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "map: use the file where the system maps it; populate: the same, fetched at once; copy: read it into memory.",
+            "map: use the file where the system maps it; populate: the same, fetched at once; copy: read it into memory. "
+                + "(default: map, but where --numa spreads them, a copy)",
             valueName: "how"))
-    var weightsIn: WeightPlacement = .map
+    var weightsIn: WeightPlacement?
+
+    @Option(
+        help: ArgumentHelp(
+            "auto: on a machine with several memory nodes keep each thread on one, and the weights that it reads there; off: "
+                + "leave that to the system. No result depends on it. (default: auto, but off where --weights-in names a map; "
+                + "off for a folder)",
+            valueName: "how"))
+    var numa: NUMAMode?
 
     @Flag(help: "Skip the checksums of a .lathe file while loading.")
     var noVerify = false
@@ -63,8 +72,8 @@ struct ModelArguments: ParsableArguments {
         PhaseMarks.plan(plan.json)
         Interruption.willMap(model)
         let model = try ModelLoading.load(
-            path: model, weights: weights ?? .int8, threads: threads?.first, verify: !noVerify, placement: weightsIn,
-            warn: StandardError.warn
+            path: model, weights: weights ?? .int8, threads: threads?.first, verify: !noVerify,
+            placement: weightsIn ?? .map, warn: StandardError.warn
         ) { progress in
             if showProgress { ProgressBar.show(progress) }
         }
@@ -78,7 +87,10 @@ struct ModelArguments: ParsableArguments {
         options.keyValueType = kv
         options.prefillChunk = prefillChunk
         options.memoryBudget = budget?.bytes
-        options.weightPlacement = weightsIn
+        options.weightPlacement = weightsIn ?? .map
+        // Whoever wants the weights in the file's map has them there, and a folder is converted into memory: as `Model` knows.
+        let staysInMap = weightsIn == .map || weightsIn == .populate
+        options.numa = Files.isDirectory(model) ? .off : numa ?? (staysInMap ? .off : .auto)
         return options
     }
 
@@ -108,6 +120,7 @@ extension WeightFormats: ExpressibleByArgument {
 
 extension KeyValueType: ExpressibleByArgument {}
 extension WeightPlacement: ExpressibleByArgument {}
+extension NUMAMode: ExpressibleByArgument {}
 
 /// Text or token ids for a model to read: an argument, a file, or a list of ids.
 struct InputArguments: ParsableArguments {

@@ -41,6 +41,14 @@ extension Engine {
     }
 }
 
+extension Engine {
+    /// Of how many memory nodes use is made, and what of the weights was placed.
+    var nodeSummary: String {
+        let summary = "NUMA: \(nodes)"
+        return nodes.nodes.isEmpty ? summary : "\(summary), \(Bytes.text(placedWeightBytes)) of weights placed"
+    }
+}
+
 /// Columns of text as wide as their widest cell.
 struct TextTable {
     private var rows: [[String]]

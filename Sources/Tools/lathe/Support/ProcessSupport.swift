@@ -171,6 +171,26 @@ enum ChildProcess {
         return try run("\(folder)/\(name)", name: name, arguments)
     }
 
+    /// Goes on as the program called `name`: the one in this program's folder, else the one that PATH names.
+    ///
+    /// - Returns: why that cannot be; otherwise never.
+    static func become(_ name: String, _ arguments: [String]) -> LatheError {
+        let own = executablePath()
+        let sibling = (own.lastIndex(of: "/").map { String(own[..<$0]) } ?? ".") + "/" + name
+        let program = Files.isRegular(sibling) ? sibling : name
+        // What this process ignores, the program would begin with ignored.
+        signal(SIGPIPE, SIG_DFL)
+        signal(SIGXFSZ, SIG_DFL)
+        var words = unsafe ([program] + arguments).map { unsafe strdup($0) } + [nil]
+        defer { for index in unsafe words.indices { unsafe free(words[index]) } }
+        unsafe _ = execvp(program, &words)
+        let reason = systemMessage(errno)
+        return LatheError(
+            .missing,
+            "The program \(name) cannot be run (\(reason)); it must stand beside lathe or in a folder of PATH. "
+                + "`swift build` makes both.")
+    }
+
     fileprivate static func executablePath() -> String {
         #if canImport(Glibc)
             if let path = unsafe realpath("/proc/self/exe", nil) {
