@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-enum { MOST_BUCKETS = 1024, CANDIDATES_PER_BUCKET = 16 };
+enum { MOST_BUCKETS = 256, CANDIDATES_PER_BUCKET = 16 };
 // exp(−18) < 2⁻²⁵: added to a sum of at least 1 it rounds to nothing.
 #define FARTHEST 18.0f
 // What is farther away is rarely drawn.
@@ -152,7 +152,8 @@ static void put_in_order(part *p, size_t bucket) {
 }
 
 // Distributes the first `most` of these keys to p->keys, and whatever shares the last one's bucket; cuts that off.
-static void distribute(part *p, const uint64_t *from, size_t count, size_t most) {
+// `numbers` is room for as many.
+static void distribute(part *p, const uint64_t *from, size_t count, size_t most, uint16_t *numbers) {
   p->is_heap = false;
   p->buckets = count / CANDIDATES_PER_BUCKET;
   if (p->buckets < 1) p->buckets = 1;
@@ -160,7 +161,8 @@ static void distribute(part *p, const uint64_t *from, size_t count, size_t most)
   const measure m = measure_of(from, count, p->first == 0, p->buckets);
   memset(p->is_ordered, 0, p->buckets);
   memset(p->ends, 0, p->buckets * sizeof *p->ends);
-  for (size_t i = 0; i < count; i++) p->ends[bucket_of(from[i], m)]++;
+  for (size_t i = 0; i < count; i++) numbers[i] = (uint16_t)bucket_of(from[i], m);
+  for (size_t i = 0; i < count; i++) p->ends[numbers[i]]++;
   // Each bucket's begin, which ends up as its end.
   uint32_t sum = 0;
   size_t bucket = 0;
@@ -172,7 +174,7 @@ static void distribute(part *p, const uint64_t *from, size_t count, size_t most)
   p->buckets = bucket;
   p->count = sum;
   for (size_t i = 0; i < count; i++) {
-    const size_t b = bucket_of(from[i], m);
+    const size_t b = numbers[i];
     if (b < p->buckets) p->keys[p->ends[b]++] = from[i];
   }
   p->vector->exp_ranks(p->keys, p->count, p->weights);
@@ -206,7 +208,7 @@ static void sum_buckets(part *p) {
 static void open_heap(part *p) {
   if (!p->is_heap) return;
   memcpy(p->spare, p->keys, p->count * sizeof *p->keys);
-  distribute(p, p->spare, p->count, p->count);
+  distribute(p, p->spare, p->count, p->count, (uint16_t *)p->weights);
   sum_buckets(p);
 }
 
@@ -271,7 +273,7 @@ size_t lathe_choose(const lathe_vector_kernel *vector, const lathe_choice *choic
       choice->logits, choice->count, choice->best, floor, choice->temperature, MIDDLE, collected, far->keys);
   near->keys = far->keys + counts.far;
   near->weights = (float *)collected;
-  distribute(near, collected, counts.near, choice->top_k);
+  distribute(near, collected, counts.near, choice->top_k, (uint16_t *)(base + l.row));
   sum_buckets(near);
   far->weights = near->weights + near->count;
   far->first = near->count;
@@ -282,7 +284,7 @@ size_t lathe_choose(const lathe_vector_kernel *vector, const lathe_choice *choic
     vector->exp_ranks(far->keys, far->count, far->weights);
     if (counts.near + counts.far > choice->top_k) {
       memcpy(far->spare, far->keys, far->count * sizeof *far->keys);
-      distribute(far, far->spare, counts.far, choice->top_k - counts.near);
+      distribute(far, far->spare, counts.far, choice->top_k - counts.near, (uint16_t *)far->weights);
       sum_buckets(far);
     } else {
       far->sum_after = vector->add_unordered(far->sum_before, far->weights, far->count);

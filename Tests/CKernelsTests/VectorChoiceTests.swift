@@ -66,7 +66,8 @@ import Testing
     private func addUnordered(_ kernel: lathe_vector_kernel, _ sum: Float, _ x: [Float]) -> Float {
         var results: [Float] = []
         for placement in GuardedBuffer.Placement.allCases {
-            results.append(kernel.add_unordered(sum, GuardedBuffer(x, placement: placement).pointer(), x.count))
+            let buffer = GuardedBuffer(x, placement: placement)
+            results.append(kernel.add_unordered(sum, buffer.pointer(), x.count))
         }
         #expect(Set(results.map(\.bitPattern)).count == 1)
         return results[0]
