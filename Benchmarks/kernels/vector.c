@@ -38,6 +38,35 @@ static void greatest(const lathe_vector_kernel *k, size_t rows) {
   for (size_t i = 0; i < rows; i++) sum += k->greatest(x, VOCABULARY);
 }
 
+
+// Logits as a model gives them: bell-shaped, a few ahead of the others. At temperature 1 most of them are candidates.
+static float *logits, best;
+static uint64_t *keys;
+static float *weights;
+static void *scratch;
+
+static void candidates(const lathe_vector_kernel *k, size_t rows) {
+  for (size_t i = 0; i < rows; i++) {
+    sum += k->candidates(logits, VOCABULARY, best, best - 14.4f, 0.8f, 9, (uint64_t *)y, (uint64_t *)z).far;
+  }
+}
+static void exp_ranks(const lathe_vector_kernel *k, size_t rows) {
+  for (size_t i = 0; i < rows; i++) k->exp_ranks(keys, VOCABULARY, y);
+}
+static void add_unordered(const lathe_vector_kernel *k, size_t rows) {
+  for (size_t i = 0; i < rows; i++) sum += (uint64_t)k->add_unordered(65536, weights, VOCABULARY);
+}
+static void choose(const lathe_vector_kernel *k, size_t count, size_t top_k, float top_p, size_t rows) {
+  for (size_t i = 0; i < rows; i++) {
+    const lathe_choice choice = {logits, count, best, 1, top_k, top_p, 0, 0.4f};
+    sum += lathe_choose(k, &choice, scratch);
+  }
+}
+static void choose_8192(const lathe_vector_kernel *k, size_t rows) { choose(k, 8192, SIZE_MAX, 1, rows); }
+static void choose_all(const lathe_vector_kernel *k, size_t rows) { choose(k, VOCABULARY, SIZE_MAX, 1, rows); }
+static void choose_top_k(const lathe_vector_kernel *k, size_t rows) { choose(k, VOCABULARY, 50, 1, rows); }
+static void choose_top_p(const lathe_vector_kernel *k, size_t rows) { choose(k, VOCABULARY, SIZE_MAX, 0.95f, rows); }
+
 typedef struct {
   const char *family;
   void (*run)(const lathe_vector_kernel *kernel, size_t rows);
@@ -59,6 +88,16 @@ static const operation operations[] = {
     {"combine_halves", combine_halves, VOCABULARY, 3, 1, 5, one_row, 1},
     {"log_sum_exp", log_sum_exp, VOCABULARY, 1, 0, OPERATIONS_OF_EXP + 3, one_row, 1},
     {"greatest", greatest, VOCABULARY, 1, 0, 1, one_row, 1},
+    // Logits are read; keys of eight bytes each written. Difference, division, magnitude, two comparisons.
+    {"candidates", candidates, VOCABULARY, 3, 0, 5, one_row, 1},
+    {"exp_ranks", exp_ranks, VOCABULARY, 3, 0, OPERATIONS_OF_EXP + 1, one_row, 1},
+    // Multiplication, rounding there and back, difference, magnitude, comparison, addition.
+    {"add_unordered", add_unordered, VOCABULARY, 1, 0, 7, one_row, 1},
+    // A whole choice at temperature 1, by the bytes of its logits alone: how far it is from nothing.
+    {"choose_8192", choose_8192, 8192, 1, 0, 1, one_row, 1},
+    {"choose", choose_all, VOCABULARY, 1, 0, 1, one_row, 1},
+    {"choose_top_k_50", choose_top_k, VOCABULARY, 1, 0, 1, one_row, 1},
+    {"choose_top_p_95", choose_top_p, VOCABULARY, 1, 0, 1, one_row, 1},
 };
 
 typedef struct {
@@ -112,6 +151,25 @@ static void make_data(void) {
   z = filled(count * sizeof(float), ORDINARY);
   ordinary = filled(VOCABULARY * sizeof(float), ORDINARY);
   for (size_t i = 0; i < count; i++) x[i] = (float)((int)(i * 2654435761u >> 16 & 0xffff) - 32768) / 8192;
+  logits = filled(VOCABULARY * sizeof(float), ORDINARY);
+  weights = filled(VOCABULARY * sizeof(float), ORDINARY);
+  keys = filled(VOCABULARY * sizeof(uint64_t), ORDINARY);
+  scratch = filled(lathe_choice_scratch_bytes(VOCABULARY), ORDINARY);
+  uint64_t state = 1;
+  for (size_t i = 0; i < VOCABULARY; i++) {
+    float bell = 0;
+    for (int n = 0; n < 6; n++) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      bell += (float)(state >> 40) * 0x1p-24f;
+    }
+    logits[i] = (bell - 3) * 3.5f - 35 + (i % 1009 == 7 ? 7 : 0);
+  }
+  best = logits[0];
+  for (size_t i = 1; i < VOCABULARY; i++) best = logits[i] > best ? logits[i] : best;
+  size_t ignored;
+  const lathe_vector_kernel *definition = lathe_vector_kernels(&ignored);
+  definition->candidates(logits, VOCABULARY, best, -1000, 1, 1000, keys, (uint64_t *)z);
+  definition->exp_ranks(keys, VOCABULARY, weights);
 }
 
 void measure_vector(void) {

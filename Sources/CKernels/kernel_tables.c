@@ -186,7 +186,8 @@ const lathe_linear_f32_kernel *lathe_linear_f32_select(uint32_t features) {
 #define VECTOR(isa, features)                                                                                \
   {                                                                                                          \
     #isa, features, lathe_layer_norm_##isa, lathe_activate_##isa, lathe_add_##isa, lathe_log_sum_exp_##isa,  \
-        lathe_combine_halves_##isa, lathe_greatest_##isa, lathe_kv_store_##isa, lathe_attention_##isa,       \
+        lathe_combine_halves_##isa, lathe_greatest_##isa, lathe_candidates_##isa, lathe_exp_ranks_##isa,     \
+        lathe_add_unordered_##isa, lathe_kv_store_##isa, lathe_attention_##isa,                              \
         {[LATHE_QC8W] = lathe_embed_qc8w_##isa,                                                              \
          [LATHE_QC4W] = lathe_embed_qc4w_scalar,                                                             \
          [LATHE_QC8W_SPARSE] = lathe_embed_qc8w_sparse_scalar,                                                      \

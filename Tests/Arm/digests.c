@@ -137,6 +137,26 @@ static void embed(const lathe_vector_kernel *kernel, size_t width, const weight_
   (which ? kernel->embed_qd8[which->format] : kernel->embed_f32)(&operation);
 }
 
+// At a temperature that leaves most values a weight, on a sum that they do not double.
+static void choice_digests(const lathe_vector_kernel *kernel, const float *x, size_t count, size_t width) {
+  const float best = x[kernel->greatest(x, count)];
+  uint64_t *near = memory_take(count * 8, 8), *far = memory_take(count * 8, 8), *keys = memory_take((count + 1) * 8, 8);
+  float *weights = memory_take(count * 4, 4);
+  const lathe_candidate_counts counts = kernel->candidates(x, count, best, best - 70, 30, 1.5f, near, far);
+  const size_t kept = counts.near + counts.far;
+  memcpy(keys, near, counts.near * 8);
+  memcpy(keys + counts.near, far, counts.far * 8);
+  keys[kept] = counts.near;
+#define COMPARE(what, data, bytes) \
+  golden_compare(kernel->name, name_of("%s, width %zu%s", what, width, "").text, xxh64(data, bytes))
+  COMPARE("candidates", keys, (kept + 1) * 8);
+  kernel->exp_ranks(keys, kept, weights);
+  COMPARE("exp_ranks", weights, kept * 4);
+  const float sum = kernel->add_unordered(4096.25f, weights, kept);
+  COMPARE("add_unordered", &sum, sizeof sum);
+#undef COMPARE
+}
+
 static void row_digests(const lathe_vector_kernel *kernel, size_t width) {
   enum { ROWS = 3 };
   const float *x = input_floats(ROWS * width, width, true);
@@ -160,6 +180,7 @@ static void row_digests(const lathe_vector_kernel *kernel, size_t width) {
   const uint32_t greatest = (uint32_t)kernel->greatest(x, ROWS * width);
   golden_compare(
       kernel->name, name_of("greatest%s, width %zu%s", "", width, "").text, xxh64(&greatest, sizeof greatest));
+  choice_digests(kernel, x, ROWS * width, width);
   for (size_t i = 0; i < WEIGHT_CASES; i++) {
     embed(kernel, width, &weight_cases[i], output);
     const name key = name_of("embed_%s, width %zu%s", weight_cases[i].name, width, "");

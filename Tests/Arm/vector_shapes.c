@@ -50,6 +50,40 @@ static void row_shapes(size_t width) {
   memory_free_all();
 }
 
+// The choice of a token's kernels, and the choice itself by each of them.
+static void choice_shapes(size_t width) {
+  size_t count;
+  const lathe_vector_kernel *kernel = table(&count);
+  float *x = input_floats(width, width, false);
+  for (size_t i = 0; i < width; i++) x[i] *= 9;
+  const float best = x[kernel->greatest(x, width)], sum = 1.75f;
+  uint64_t *expected = memory_take(width * 8, 8), *expected_far = memory_take(width * 8, 8);
+  uint64_t *found = memory_take(width * 8, 8), *found_far = memory_take(width * 8, 8);
+  float *weights[] = {memory_take(width * 4, 4), memory_take(width * 4, 4)}, sums[2];
+  void *scratch = memory_take(lathe_choice_scratch_bytes(width), 64);
+  const lathe_candidate_counts counts = kernel->candidates(x, width, best, best - 9, 0.7f, 8, expected, expected_far);
+  const size_t kept = counts.near;
+  kernel->exp_ranks(expected, kept, weights[0]);
+  sums[0] = kernel->add_unordered(sum, weights[0] + kept / 2, kept - kept / 2);
+  for (size_t i = 0; i < count; i++) {
+    if (!can_run(kernel[i].features)) continue;
+    const lathe_candidate_counts own = kernel[i].candidates(x, width, best, best - 9, 0.7f, 8, found, found_far);
+    compare("candidates", &kernel[i], &own, &counts, sizeof own, width, 0);
+    compare("candidates", &kernel[i], found, expected, kept * 8, width, 1);
+    compare("candidates", &kernel[i], found_far, expected_far, counts.far * 8, width, 2);
+    kernel[i].exp_ranks(expected, kept, weights[1]);
+    compare("exp_ranks", &kernel[i], weights[1], weights[0], kept * 4, width, 0);
+    sums[1] = kernel[i].add_unordered(sum, weights[0] + kept / 2, kept - kept / 2);
+    compare("add_unordered", &kernel[i], &sums[1], &sums[0], 4, width, 0);
+    for (int number = 0; number < 8; number++) {
+      const lathe_choice choice = {x, width, best, 0.9f, number % 2 ? 20 : SIZE_MAX, 0.95f, 0.001f, (float)number / 8};
+      const size_t token = lathe_choose(kernel, &choice, scratch), own_token = lathe_choose(&kernel[i], &choice, scratch);
+      compare("choice", &kernel[i], &own_token, &token, sizeof token, width, (size_t)number);
+    }
+  }
+  memory_free_all();
+}
+
 // Activations of floats all over the line, a few thousand at a time: every exponent, every sign.
 static void activation_line(void) {
   enum { PIECE = 4096, STEP = 30011 };
@@ -189,6 +223,8 @@ static void half_line(void) {
 void test_vector_shapes(void) {
   for (size_t width = 1; width < 150; width++) row_shapes(width);
   row_shapes(768);
+  for (size_t width = 1; width < 70; width++) choice_shapes(width);
+  choice_shapes(3001);
   activation_line();
   half_line();
   static const size_t dimensions[] = {1, 5, 16, 40, 64, 80, 128};

@@ -205,6 +205,7 @@ import Testing
         result.append(("log_sum_exp, width \(width)", GoldenDigests.digest([sum.bitPattern])))
         result.append(
             ("greatest, width \(width)", GoldenDigests.digest([UInt32(kernel.greatest(x.pointer(), rows * width))])))
+        result += choiceDigests(kernel, x, count: rows * width, width: width)
         for format in LinearQD8Format.all {
             embed(kernel, width: width, format, output)
             result.append(("embed_\(format), width \(width)", digest()))
@@ -212,6 +213,26 @@ import Testing
         embed(kernel, width: width, nil, output)
         result.append(("embed_f32, width \(width)", digest()))
         return result
+    }
+
+    /// At a temperature that leaves most values a weight, on a sum that they do not double.
+    private func choiceDigests(
+        _ kernel: lathe_vector_kernel, _ x: Memory, count: Int, width: Int
+    ) -> [(key: String, digest: String)] {
+        let best = x.pointer(to: Float.self)[kernel.greatest(x.pointer(), count)]
+        let (near, far, weights) = (Memory(bytes: count * 8), Memory(bytes: count * 8), Memory(bytes: count * 4))
+        let kept = kernel.candidates(x.pointer(), count, best, best - 70, 30, 1.5, near.pointer(), far.pointer())
+        let keys = Memory(
+            near.array(of: UInt64.self).prefix(kept.near) + far.array(of: UInt64.self).prefix(kept.far)
+                + [UInt64(kept.near)])
+        let count = kept.near + kept.far
+        kernel.exp_ranks(keys.pointer(), count, weights.pointer())
+        let sum = kernel.add_unordered(4096.25, weights.pointer(), count)
+        return [
+            ("candidates, width \(width)", GoldenDigests.digest(keys.array(of: UInt64.self))),
+            ("exp_ranks, width \(width)", GoldenDigests.digest(Array(weights.array(of: UInt32.self).prefix(count)))),
+            ("add_unordered, width \(width)", GoldenDigests.digest([sum.bitPattern])),
+        ]
     }
 
     /// - Parameter format: nil: float32.

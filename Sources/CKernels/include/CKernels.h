@@ -255,6 +255,10 @@ typedef struct {
 typedef void (*lathe_embedding_fn)(const lathe_embedding *operation);
 
 typedef struct {
+  size_t near, far;
+} lathe_candidate_counts;
+
+typedef struct {
   const char *name;
   uint32_t features;
   lathe_layer_norm_fn layer_norm;
@@ -270,6 +274,18 @@ typedef struct {
       const float *bias, float *y);
   // The index of the greatest of count ≥ 1 values, of equals the first; count where one is infinite or no number.
   size_t (*greatest)(const float *x, size_t count);
+  // Keys of those x(i) ≥ floor, i ascending: the bits of |(x(i) − best) / temperature| << 32 | i, which order as the choice of a
+  // token wants them. Those whose magnitude is at most `middle` go into `near`, the others into `far`; each has room for
+  // count of them, all of which may be written. No x is above `best`.
+  lathe_candidate_counts (*candidates)(
+      const float *x, size_t count, float best, float floor, float temperature, float middle, uint64_t *near,
+      uint64_t *far);
+  // y(i) = exp(−m), m the magnitude that keys(i) >> 32 are the bits of.
+  void (*exp_ranks)(const uint64_t *keys, size_t count, float *y);
+  // sum + x(0) + x(1) + …, one float32 addition after another, where that has the same bits in whatever order; else, and
+  // below 1, a NaN. 0 ≤ x(i) ≤ sum. While the sum stays below the next power of two every addition rounds x(i) to a multiple
+  // of the sum's unit in the last place, and those add up without rounding; unless one lies half way between two.
+  float (*add_unordered)(float sum, const float *x, size_t count);
   lathe_kv_store_fn kv_store;
   lathe_attention_fn attention;
   lathe_embedding_fn embed_qd8[LATHE_WEIGHT_FORMATS];
@@ -379,6 +395,29 @@ static inline size_t lathe_qc4w_groups(size_t depth, size_t group_size) {
 static inline size_t lathe_qc4w_multiplier_bytes(size_t columns, size_t depth, size_t group_size) {
   return lathe_round_up(columns, 16) * lathe_qc4w_groups(depth, group_size);
 }
+
+// MARK: - The choice of a token
+
+// What docs/ARITHMETIC.md (Sampling) says, from the temperature on. The order of candidates and every sum are those written
+// there; how they are found is choice.c's business.
+typedef struct {
+  const float *logits;  // [count], finite; may be lathe_choice_row of the scratch
+  size_t count;         // at least 1, at most 2³¹
+  float best;           // the greatest of them
+  float temperature;    // above 0
+  size_t top_k;         // at least 1; SIZE_MAX for none
+  float top_p;          // above 0; 1 for none
+  float min_p;          // 0 … 1; 0 for none
+  float random;         // in [0, 1)
+} lathe_choice;
+
+// Bytes that a choice among `count` tokens works in, 64-byte aligned; and where in them a caller may write logits of its own.
+size_t lathe_choice_scratch_bytes(size_t count);
+float *lathe_choice_row(void *scratch, size_t count);
+// Returns the index of the token.
+size_t lathe_choose(const lathe_vector_kernel *vector, const lathe_choice *choice, void *scratch);
+// Sorts keys, ascending; equal upper halves must have ascending lower ones already. `other` has room for as many.
+void lathe_sort_keys(uint64_t *keys, uint64_t *other, size_t count);
 
 // MARK: - Canonical scalar mathematics (2.3e-7 relative; the same bits as in every vector kernel)
 

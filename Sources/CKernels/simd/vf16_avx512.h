@@ -92,6 +92,38 @@ VF16_FN float vf16_lanes_min(vf16 x) {
   return _mm_cvtss_f32(_mm_min_ss(s2, _mm_shuffle_ps(s2, s2, 1)));
 }
 
+#define LATHE_VF16_HAS_KEYS
+VF16_FN __m512i vf16_keys(__m256i ranks, __m256i ids) {
+  return _mm512_or_si512(_mm512_slli_epi64(_mm512_cvtepu32_epi64(ranks), 32), _mm512_cvtepu32_epi64(ids));
+}
+// Masked, so that nothing behind the last key is touched.
+VF16_FN size_t vf16_compress_keys(uint64_t *p, __mmask8 keep, __m512i keys) {
+  const size_t count = (size_t)__builtin_popcount(keep);
+  _mm512_mask_storeu_epi64(p, (__mmask8)((1u << count) - 1u), _mm512_maskz_compress_epi64(keep, keys));
+  return count;
+}
+VF16_FN void vf16_store_keys(
+    vf16 magnitudes, vf16 x, float floor, float middle, uint32_t first, size_t width, uint64_t *near, uint64_t *far,
+    lathe_candidate_counts *kept) {
+  const __mmask16 all = _mm512_mask_cmp_ps_mask(vf16_mask(width), x, _mm512_set1_ps(floor), _CMP_GE_OQ);
+  const __mmask16 close = _mm512_mask_cmp_ps_mask(all, magnitudes, _mm512_set1_ps(middle), _CMP_LE_OQ);
+  const __mmask16 apart = (__mmask16)(all & ~close);
+  const __m512i iota = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512i r = _mm512_castps_si512(magnitudes), ids = _mm512_add_epi32(iota, _mm512_set1_epi32((int32_t)first));
+  const __m512i low = vf16_keys(_mm512_castsi512_si256(r), _mm512_castsi512_si256(ids));
+  const __m512i high = vf16_keys(_mm512_extracti64x4_epi64(r, 1), _mm512_extracti64x4_epi64(ids, 1));
+  if (close) {
+    kept->near += vf16_compress_keys(near + kept->near, (__mmask8)close, low);
+    kept->near += vf16_compress_keys(near + kept->near, (__mmask8)(close >> 8), high);
+  }
+  kept->far += vf16_compress_keys(far + kept->far, (__mmask8)apart, low);
+  kept->far += vf16_compress_keys(far + kept->far, (__mmask8)(apart >> 8), high);
+}
+VF16_FN vf16 vf16_load_ranks(const uint64_t *p) {
+  const __m512i upper = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+  return _mm512_castsi512_ps(_mm512_permutex2var_epi32(_mm512_loadu_si512(p), upper, _mm512_loadu_si512(p + 8)));
+}
+
 VF16_FN int32_t vf16_round_one(float x) { return _mm_cvtss_si32(_mm_set_ss(x)); }
 
 #include "vf16_math.h"

@@ -15,6 +15,12 @@
 //   vf16_from_vi16, vf16_to_vi16       nearest-even; beyond int32 some integer, no trap
 //   vf16_round_one(x)                  the same of one float
 //   vf16_scale_by_power(x, n)          x · 2^n by adding n to the exponent; x and the result are normal
+//   vf16_store_keys(m, x, floor, middle, first, width, near, far, &kept)  of the lanes j < width with x ≥ floor, in order,
+//                                      the bits of m << 32 | first + j, behind the `kept` keys of `near` where m ≤ middle,
+//                                      else of `far`; one key behind the last may be written as long as there were lanes
+//                                      for it. A header that has nothing better leaves it and the next to this file
+//                                      (LATHE_VF16_HAS_KEYS)
+//   vf16_load_ranks(p)                 the upper halves of 16 words
 //   vi16_set1, load, store, add, sub, mul (wrapping), clamp(x, low, high)
 //   vi16_and, or, shift_left(x, bits), shift_right(x, bits) (of the sign)
 //   vi16_multiply_halves(a, b)         (x86 alone) the sum of the products of the low int16 and of the high ones
@@ -29,6 +35,35 @@ VF16_FN void vf16_store_half(uint16_t *p, vf16 x) {
   x = vf16_min(vf16_set1(LATHE_HALF_MAX), vf16_max(vf16_set1(-LATHE_HALF_MAX), x));
   vf16_store_half_unclamped(p, x);
 }
+
+#ifndef LATHE_VF16_HAS_KEYS
+VF16_FN void vf16_store_keys(
+    vf16 magnitudes, vf16 x, float floor, float middle, uint32_t first, size_t width, uint64_t *near, uint64_t *far,
+    lathe_candidate_counts *kept) {
+  float values[16], logits[16];
+  uint32_t words[16];
+  vf16_store(values, magnitudes);
+  __builtin_memcpy(words, values, sizeof words);
+  vf16_store(logits, x);
+  lathe_candidate_counts at = *kept;
+  // Without a branch: written where it would belong, and kept or not.
+  for (uint32_t j = 0; j < width; j++) {
+    const size_t is_kept = logits[j] >= floor, is_near = values[j] <= middle;
+    uint64_t *place = is_near ? near + at.near : far + at.far;
+    *place = (uint64_t)words[j] << 32 | (first + j);
+    at.near += is_kept & is_near;
+    at.far += is_kept & (is_near ^ 1);
+  }
+  *kept = at;
+}
+VF16_FN vf16 vf16_load_ranks(const uint64_t *p) {
+  uint32_t words[16];
+  float values[16];
+  for (size_t j = 0; j < 16; j++) words[j] = (uint32_t)(p[j] >> 32);
+  __builtin_memcpy(values, words, sizeof values);
+  return vf16_load(values);
+}
+#endif
 
 VF16_FN vf16 vf16_relu(vf16 x) { return vf16_max(vf16_zero(), x); }
 

@@ -16,6 +16,11 @@
       const float *high, const float *low, size_t count, float activation_scale, const float *weight_scales,     \
       const float *bias, float *y);                                                                              \
   size_t lathe_greatest_##isa(const float *x, size_t count);                                                     \
+  lathe_candidate_counts lathe_candidates_##isa(                                                                 \
+      const float *x, size_t count, float best, float floor, float temperature, float middle, uint64_t *near,    \
+      uint64_t *far);                                                                                            \
+  void lathe_exp_ranks_##isa(const uint64_t *keys, size_t count, float *y);                                      \
+  float lathe_add_unordered_##isa(float sum, const float *x, size_t count);                                      \
   void lathe_kv_store_##isa(                                                                                     \
       const lathe_kv_head *head, size_t first_position, size_t rows, const float *keys, size_t key_stride_bytes, \
       const float *values, size_t value_stride_bytes);                                                           \
@@ -89,6 +94,25 @@ static inline float *lathe_kv_value_scales(const lathe_kv_head *head, size_t pos
   uint8_t *scales = head->blocks[position / LATHE_KV_BLOCK_TOKENS] + head->value_offset_bytes
       + LATHE_KV_BLOCK_TOKENS * lathe_round_up(head->head_dim, 16);
   return (float *)scales + position % LATHE_KV_BLOCK_TOKENS;
+}
+
+// The unit in the last place of a sum of at least 1, and how many of them are 1: powers of two.
+typedef struct {
+  float size, per_one;
+} lathe_unit;
+static inline lathe_unit lathe_unit_of(float sum) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &sum, sizeof bits);
+  const uint32_t exponent = bits >> 23, size = (exponent - 23) << 23, per_one = (277 - exponent) << 23;
+  lathe_unit unit;
+  __builtin_memcpy(&unit.size, &size, sizeof size);
+  __builtin_memcpy(&unit.per_one, &per_one, sizeof per_one);
+  return unit;
+}
+// The sum and so many of its units; a NaN where that reaches the next power of two, from which on the unit is another.
+static inline float lathe_add_units(float sum, float units, lathe_unit unit) {
+  const float all = sum * unit.per_one + units;
+  return all < 0x1p24f ? all * unit.size : __builtin_nanf("");
 }
 
 static inline const float *lathe_row(const float *base, size_t row, size_t stride_bytes) {

@@ -7,6 +7,7 @@
 #include "vector.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "../simd/math_scalar.h"
 
@@ -73,6 +74,52 @@ size_t lathe_greatest_scalar(const float *x, size_t count) {
     if (x[i] > x[greatest]) greatest = i;
   }
   return poison == 0 ? greatest : count;
+}
+
+// MARK: - The choice of a token
+
+static uint32_t bits_of(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+static float float_of(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+lathe_candidate_counts lathe_candidates_scalar(
+    const float *x, size_t count, float best, float floor, float temperature, float middle, uint64_t *near,
+    uint64_t *far) {
+  lathe_candidate_counts kept = {0, 0};
+  for (size_t i = 0; i < count; i++) {
+    if (!(x[i] >= floor)) continue;
+    const float magnitude = fabsf((x[i] - best) / temperature);
+    const uint64_t key = (uint64_t)bits_of(magnitude) << 32 | i;
+    if (magnitude <= middle) {
+      near[kept.near++] = key;
+    } else {
+      far[kept.far++] = key;
+    }
+  }
+  return kept;
+}
+
+void lathe_exp_ranks_scalar(const uint64_t *keys, size_t count, float *y) {
+  for (size_t i = 0; i < count; i++) y[i] = lathe_exp(-float_of((uint32_t)(keys[i] >> 32)));
+}
+
+float lathe_add_unordered_scalar(float sum, const float *x, size_t count) {
+  if (!(sum >= 1)) return NAN;
+  const lathe_unit unit = lathe_unit_of(sum);
+  float units = 0;  // exact below 2²⁴, and from there on never below it again
+  for (size_t i = 0; i < count; i++) {
+    const float exact = x[i] * unit.per_one, rounded = (float)lathe_round_to_int(exact);
+    if (fabsf(exact - rounded) == 0.5f) return NAN;
+    units += rounded;
+  }
+  return lathe_add_units(sum, units, unit);
 }
 
 // MARK: - Key-value cache

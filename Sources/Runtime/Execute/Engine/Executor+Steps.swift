@@ -19,6 +19,7 @@ extension Executor {
             output: ExecutionPlan.Place)
         case activation(lathe_epilogue, input: ExecutionPlan.Place, output: ExecutionPlan.Place)
         case add(ExecutionPlan.Place, ExecutionPlan.Place, output: ExecutionPlan.Place)
+        case choices(Choices, Range<Int>)
         case probe(prefetch: Bool)
         case bind
     }
@@ -53,6 +54,11 @@ extension Executor {
 
     private func overRows(_ work: Work) {
         unsafe enter(work, threads: rowCount >= Self.parallelRows ? threads : 1)
+    }
+
+    /// Lets the requests of `places` take the logits that `computeLogits` has made for them.
+    func run(_ choices: Choices, places: Range<Int>) {
+        unsafe enter(.choices(choices, places), threads: min(choosers, places.count))
     }
 
     private func enter(_ work: Work, threads: Int) {
@@ -219,6 +225,8 @@ extension Executor {
                 unsafe vector.pointee.add(
                     address(a, row: row), address(b, row: row), a.width, address(output, row: row))
             }
+        case .choices(let choices, let places):
+            choices.receive(places, thread: thread, of: threads, from: self)
         case .probe(let prefetch):
             performProbe(prefetch: prefetch, thread: thread, threads: threads)
         case .bind:

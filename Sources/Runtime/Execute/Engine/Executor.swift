@@ -27,6 +27,9 @@ final class Executor: @unchecked Sendable {
     let weights: UnsafeMutablePointer<Weight>
     private let parameters: [BoundParameter]
     let threads: Int
+    /// Of `threads`, those that choose tokens.
+    let choosers: Int
+    let instructionSet: InstructionSet
     let nodes: NodePlacement
     let features: UInt32
     let vector: UnsafePointer<lathe_vector_kernel>
@@ -86,6 +89,8 @@ final class Executor: @unchecked Sendable {
         maximumRows = arena.maximumRows
         maximumLogitRows = arena.maximumLogitRows
         threads = arena.threads
+        choosers = arena.choosers
+        instructionSet = layout.instructionSet
         nodes = layout.nodes
         features = layout.instructionSet.features
         cache = try KeyValueCache(layout: layout.keyValues, blockCount: layout.blockCount, ledger: ledger)

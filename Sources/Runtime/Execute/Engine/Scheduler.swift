@@ -64,28 +64,9 @@ final class Scheduler: Sendable {
 
     // MARK: On the compute thread
 
-    /// What a step fills anew, in memory that it keeps: a step takes none from the system.
-    private struct Scratch {
-        var wanted: [WantedLogits] = []
-        var sampling: SamplingBuffers
-
-        init(executor: Executor) {
-            wanted.reserveCapacity(executor.maximumRows)
-            sampling = SamplingBuffers(vocabularySize: executor.configuration.vocabularySize)
-        }
-    }
-
-    private struct WantedLogits {
-        let request: Request
-        /// Of the step.
-        let row: Int
-        /// Of the token, in the request.
-        let index: Int
-    }
-
     func run() {
         var active: [Request] = []
-        var scratch = Scratch(executor: executor)
+        let choices = Choices(executor: executor)
         executor.bindThreads()
         while true {
             if active.isEmpty {
@@ -104,7 +85,7 @@ final class Scheduler: Sendable {
             }
             guard !active.isEmpty else { continue }
             executor.enter(.step)
-            step(active, &scratch)
+            step(active, choices)
             if active.contains(where: { $0.isFinished }) {
                 executor.enter(.admission)
                 active.removeAll { $0.isFinished }
@@ -136,20 +117,19 @@ final class Scheduler: Sendable {
     }
 
     /// One pass over the weights: a token of every decoding request, and up to a chunk of waiting prompts.
-    private func step(_ active: [Request], _ scratch: inout Scratch) {
-        gather(active, &scratch.wanted)
+    private func step(_ active: [Request], _ choices: Choices) {
+        gather(active, choices)
         executor.forward()
         var start = 0
-        while start < scratch.wanted.count {
-            let group = start..<min(start + executor.maximumLogitRows, scratch.wanted.count)
-            executor.computeLogits(rows: scratch.wanted[group].lazy.map { $0.row })
-            for (slot, place) in group.enumerated() {
-                take(scratch.wanted[place], slot: slot, &scratch.sampling)
-            }
-            start = group.upperBound
+        while start < choices.wanted.count {
+            let places = start..<min(start + executor.maximumLogitRows, choices.wanted.count)
+            executor.computeLogits(rows: choices.wanted[places].lazy.map { $0.row })
+            executor.run(choices, places: places)
+            for place in places { take(place, of: places, choices) }
+            start = places.upperBound
         }
         executor.end()
-        scratch.wanted.removeAll(keepingCapacity: true)
+        choices.wanted.removeAll(keepingCapacity: true)
         // Nothing left to feed and nothing sampled: a scored text has been read to its end.
         executor.enter(.delivery)
         for request in active where request.pending.isEmpty { request.finish() }
@@ -157,7 +137,7 @@ final class Scheduler: Sendable {
     }
 
     /// Fills the executor's rows, and lists those whose logits are wanted.
-    private func gather(_ active: [Request], _ wanted: inout [WantedLogits]) {
+    private func gather(_ active: [Request], _ choices: Choices) {
         shareChunk(among: active)
         for request in active {
             let pending = request.pending
@@ -169,8 +149,8 @@ final class Scheduler: Sendable {
                 pending.prefix(count), table: request.timeline.table,
                 firstPosition: request.timeline.position.load(ordering: .relaxed))
             for offset in 0..<count where request.wantsLogits(afterPending: offset) {
-                wanted.append(
-                    WantedLogits(request: request, row: firstRow + offset, index: firstIndex + offset))
+                choices.wanted.append(
+                    Choices.Wanted(request: request, row: firstRow + offset, index: firstIndex + offset))
             }
             request.advance(by: count)
         }
@@ -198,16 +178,21 @@ final class Scheduler: Sendable {
         }
     }
 
-    /// Gives logits to the request that wants them, then lets it tell its caller.
-    private func take(_ wanted: WantedLogits, slot: Int, _ sampling: inout SamplingBuffers) {
-        let request = wanted.request
+    /// Lets the request that took these logits tell its caller; one that wants several rows of `places` takes them here, each
+    /// after the one before was told.
+    private func take(_ place: Int, of places: Range<Int>, _ choices: Choices) {
+        let request = choices.wanted[place].request
         guard !request.isFinished else { return }
-        executor.withLogits(slot) { logits in
-            request.receive(logits, at: wanted.index, likeliest: executor.likeliest(slot), &sampling)
-            guard !request.isFinished else { return }
-            executor.enter(.delivery)
-            request.deliver(logits, at: wanted.index, logSumExp: { executor.logSumExp(slot) })
-            executor.enter(.step)
+        let slot = place - places.lowerBound
+        if !choices.isAlone(place, in: places) { choices.receive(place, slot: slot, thread: 0, from: executor) }
+        executor.enter(.delivery)
+        if let failure = request.failure {
+            request.fail(failure)
+        } else {
+            executor.withLogits(slot) { logits in
+                request.deliver(logits, at: choices.wanted[place].index, logSumExp: { executor.logSumExp(slot) })
+            }
         }
+        executor.enter(.step)
     }
 }

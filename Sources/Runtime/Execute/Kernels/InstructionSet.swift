@@ -38,7 +38,7 @@ public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
     /// - Throws: `unsupported` where the name is unknown or beyond this machine; the message lists those available.
     public static func selected(_ name: String? = nil) throws(LatheError) -> InstructionSet {
         guard let name = name ?? Self.environmentName() else {
-            return unsafe InstructionSet(lathe_isa_best().pointee)
+            return best
         }
         guard let level = available.first(where: { $0.name == name }) else {
             throw LatheError(
@@ -53,6 +53,9 @@ public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
         guard let value = unsafe getenv("LATHE_ISA"), unsafe value.pointee != 0 else { return nil }
         return unsafe String(cString: value)
     }
+
+    /// The machine's best level.
+    static let best = unsafe InstructionSet(lathe_isa_best().pointee)
 
     /// The kernels that run at this level, by family; the linear layers' for one row and for many, of int8 and of
     /// `formats` (raw values of `lathe_weight_format`).
@@ -80,5 +83,69 @@ public struct InstructionSet: Sendable, Hashable, CustomStringConvertible {
             ("vector", name(lathe_vector_select(features).pointee.name)),
         ]
         return names
+    }
+}
+
+/// Memory for one choice of a token at a time, and the kernels that make it: 20 bytes for each token of the vocabulary. What
+/// no choice has needed yet is address space alone where the vocabulary is large.
+@safe
+struct SamplingBuffers {
+    private let vector: UnsafePointer<lathe_vector_kernel>
+    private let memory: AlignedBuffer
+    private let vocabularySize: Int
+
+    /// What they take for a vocabulary, for whoever plans memory.
+    static func byteCount(vocabularySize: Int) -> Int { lathe_choice_scratch_bytes(vocabularySize) }
+
+    init(vocabularySize: Int, instructionSet: InstructionSet = .best) {
+        unsafe vector = lathe_vector_select(instructionSet.features)
+        memory = AlignedBuffer(byteCount: Self.byteCount(vocabularySize: vocabularySize))
+        self.vocabularySize = vocabularySize
+    }
+
+    private var scratch: UnsafeMutablePointer<UInt8> { unsafe memory.elements(of: UInt8.self) }
+    private var row: UnsafeMutablePointer<Float> { unsafe lathe_choice_row(scratch, vocabularySize) }
+
+    /// Draws a token by the temperature (above 0), top-k, top-p and min-p of `options`.
+    ///
+    /// - Parameters:
+    ///   - likeliest: the index of the greatest logit.
+    ///   - random: in [0, 1).
+    mutating func choose(
+        _ logits: Span<Float>, likeliest: Int, _ options: GenerationOptions, random: Float
+    ) -> Int32 {
+        precondition(logits.count == vocabularySize)
+        return unsafe logits.withUnsafeBufferPointer {
+            unsafe choose($0.baseAddress!, likeliest: likeliest, options, random: random)
+        }
+    }
+
+    private func choose(
+        _ logits: UnsafePointer<Float>, likeliest: Int, _ options: GenerationOptions, random: Float
+    ) -> Int32 {
+        var choice = unsafe lathe_choice(
+            logits: logits, count: vocabularySize, best: logits[likeliest], temperature: options.temperature,
+            top_k: options.topK ?? .max, top_p: options.topP ?? 1, min_p: options.minP ?? 0, random: random)
+        return unsafe Int32(lathe_choose(vector, &choice, scratch))
+    }
+
+    // MARK: A copy of logits, to be changed before the choice
+
+    mutating func copy(_ logits: Span<Float>) {
+        precondition(logits.count == vocabularySize)
+        unsafe logits.withUnsafeBufferPointer { unsafe row.update(from: $0.baseAddress!, count: vocabularySize) }
+    }
+
+    mutating func withCopy(_ body: (inout MutableSpan<Float>) -> Void) {
+        var span = unsafe MutableSpan(_unsafeStart: row, count: vocabularySize)
+        body(&span)
+    }
+
+    /// The index of the greatest logit of the copy, of equals the first; all are finite.
+    func likeliestOfCopy() -> Int { unsafe vector.pointee.greatest(row, vocabularySize) }
+
+    /// - Parameter likeliest: of the copy.
+    mutating func chooseFromCopy(likeliest: Int, _ options: GenerationOptions, random: Float) -> Int32 {
+        unsafe choose(row, likeliest: likeliest, options, random: random)
     }
 }

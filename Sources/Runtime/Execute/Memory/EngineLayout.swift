@@ -77,7 +77,7 @@ struct EngineLayout: Sendable {
             execution, configuration: configuration, contextLength: contextLength,
             maximumRows: prefillChunk + sessions,
             maximumLogitRows: max(sessions, options.maximumLogitRows ?? min(16, contextLength)),
-            threads: threads.count, expansionBytes: weights.scratchBytes)
+            threads: threads.count, choosers: min(threads.count, sessions), expansionBytes: weights.scratchBytes)
     }
 }
 
@@ -179,7 +179,7 @@ struct ArenaLayout: Sendable {
         /// A head with 16-bit inputs: the scale of each row.
         case headScales
         case headInput, logits
-        /// For the choice of a token: `SamplingBuffers`, which are arrays of their own.
+        /// For the choice of tokens: `SamplingBuffers`, which are memory of their own.
         case sampling
         /// What the read probe read, one sum a thread.
         case probeSums
@@ -196,6 +196,8 @@ struct ArenaLayout: Sendable {
     let maximumRows: Int
     let maximumLogitRows: Int
     let threads: Int
+    /// Threads that choose tokens at once: no more than there may be sessions.
+    let choosers: Int
     /// Floats from one row of each value buffer to the next.
     let bufferStrides: [Int]
     /// Bytes from one row of quantized activations to the next.
@@ -211,11 +213,12 @@ struct ArenaLayout: Sendable {
 
     init(
         _ plan: ExecutionPlan, configuration: ModelConfiguration, contextLength: Int, maximumRows: Int,
-        maximumLogitRows: Int, threads: Int, expansionBytes: Int
+        maximumLogitRows: Int, threads: Int, choosers: Int, expansionBytes: Int
     ) {
         self.maximumRows = maximumRows
         self.maximumLogitRows = maximumLogitRows
         self.threads = threads
+        self.choosers = choosers
         self.expansionBytes = expansionBytes
         bufferStrides = plan.bufferWidths.map { $0.roundedUp(to: 16) }
         // 16 bits an element.
@@ -244,7 +247,7 @@ struct ArenaLayout: Sendable {
         case .headScales: 4 * maximumLogitRows
         case .headInput: 4 * maximumLogitRows * headInputStride
         case .logits: 4 * maximumLogitRows * logitsStride
-        case .sampling: SamplingBuffers.byteCount(vocabularySize: vocabularySize)
+        case .sampling: choosers * SamplingBuffers.byteCount(vocabularySize: vocabularySize)
         case .probeSums: 8 * threads
         }
     }

@@ -14,6 +14,8 @@ class Request: @unchecked Sendable {
     /// The prompt has been fed: from now on one token a step.
     private(set) var isStarted = false
     private(set) var isFinished = false
+    /// What `receive` found wrong: the request fails in place of delivering.
+    fileprivate(set) var failure: LatheError?
     /// Prompt tokens that the next step feeds: the scheduler's note.
     var share = 0
     private let cancelled = Atomic<Bool>(false)
@@ -40,10 +42,11 @@ class Request: @unchecked Sendable {
     /// Whether the logits that follow the `offset`-th pending token are needed.
     func wantsLogits(afterPending offset: Int) -> Bool { offset == pendingCount - 1 }
 
-    /// Takes the logits that follow the `index`-th token of this request: a part of the step, which allocates nothing.
+    /// Takes the logits that follow the `index`-th token of this request: a part of the step, which allocates nothing. Requests
+    /// receive beside each other on the threads of the team, so nothing but the request itself is touched.
     func receive(_ logits: Span<Float>, at index: Int, likeliest: Int?, _ buffers: inout SamplingBuffers) {}
 
-    /// Hands what came of them to the caller, right after `receive`: text and streams may allocate.
+    /// Hands what came of them to the caller, on the compute thread and in the order of the requests: text and streams may allocate.
     func deliver(_ logits: Span<Float>, at index: Int, logSumExp: () -> Float) {}
 
     func advance(by count: Int) {
@@ -121,13 +124,14 @@ final class GenerationRequest: Request, @unchecked Sendable {
         _ logits: Span<Float>, at index: Int, likeliest: Int?, _ buffers: inout SamplingBuffers
     ) {
         if index + 1 < tokens.count {
-            if likeliest == nil { fail(.logitNotFinite) }
+            if likeliest == nil { failure = .logitNotFinite }
             return
         }
         do throws(LatheError) {
             lastID = try sampler.sample(logits, likeliest: likeliest, &buffers)
         } catch {
-            return fail(error)
+            failure = error
+            return
         }
         generated += 1
         sampler.observe(CollectionOfOne(lastID))
@@ -235,7 +239,7 @@ final class ScoringRequest: Request, @unchecked Sendable {
     override func receive(
         _ logits: Span<Float>, at index: Int, likeliest: Int?, _ buffers: inout SamplingBuffers
     ) {
-        if likeliest == nil { fail(.logitNotFinite) }
+        if likeliest == nil { failure = .logitNotFinite }
     }
 
     override func deliver(_ logits: Span<Float>, at index: Int, logSumExp: () -> Float) {
