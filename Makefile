@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 THREADS ?= 1,2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-arm test-numa lint format bench bench-formats bench-kernels compare quality proof fuzz clean
+.PHONY: help setup build demo test test-arm test-numa lint format bench bench-formats bench-kernels compare quality proof fuzz api-fuzz load soak lm-eval clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,21 @@ bench: build ## measure on random weights of GPT-2 small: THREADS=1,2
 
 bench-formats: build ## time dense, int4 and sparse weights of GPT-2 small beside each other: THREADS=1,2
 	@python3 Benchmarks/formats.py --lathe $(BIN)/lathe --work $(WORK) --threads $(THREADS)
+
+load: build ## load lathe-serve as users will, beside llama.cpp's server: ARGUMENTS="--model gpt2=gpt2.lathe"
+	@python3 Benchmarks/load/load.py speed --program $(BIN)/lathe-serve $(ARGUMENTS)
+	@python3 Benchmarks/load/load.py overload --program $(BIN)/lathe-serve $(ARGUMENTS)
+	@python3 Benchmarks/load/load.py report
+
+soak: build ## half an hour of mixed requests; memory must stay flat: ARGUMENTS="--model novelist=novelist.lathe"
+	@python3 Benchmarks/load/load.py soak --seconds 1800 --program $(BIN)/lathe-serve $(ARGUMENTS)
+	@python3 Benchmarks/load/load.py report
+
+lm-eval: build ## hold the server's log-likelihoods to transformers' by lm-evaluation-harness: PYTHON=venv/bin/python
+	@$(or $(PYTHON),python3) Benchmarks/lm_eval/run.py --bin $(BIN)
+
+api-fuzz: build ## ask the server all that its OpenAPI document allows, and more (schemathesis)
+	@scripts/api-fuzz.sh
 
 compare: build ## measure Lathe beside other engines (from PyPI); writes docs/benchmarks.md: ARGUMENTS="--models gpt2"
 	@python3 Benchmarks/compare/compare.py --lathe $(BIN)/lathe $(ARGUMENTS)

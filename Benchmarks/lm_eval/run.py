@@ -71,7 +71,7 @@ def main() -> None:
         finally:
             server.stop()
         theirs, their_samples = evaluate(
-            arguments.python, folder / "hf", "hf", "pretrained=models/novelist,dtype=float32,max_length=512,device=cpu"
+            arguments.python, folder / "hf", "hf", "pretrained=models/novelist,dtype=float32,max_length=512"
         )
     from transformers import AutoTokenizer
 

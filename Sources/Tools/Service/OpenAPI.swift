@@ -2,27 +2,31 @@ import LatheFormat
 
 /// What the server says of itself at `/openapi.json`: OpenAPI 3.1, each path, each field with its bounds, each status.
 package enum OpenAPI {
-    package static let document = Array(json.serialized().utf8)
+    /// - Parameter vocabularySize: token ids are below it.
+    package static func document(vocabularySize: Int) -> [UInt8] { json(vocabularySize).serializedBytes() }
 
-    static let json: JSON = [
-        "openapi": "3.1.0",
-        "info": [
-            "title": "Lathe", "version": "0.1.0",
-            "description": "Text from a small language model. Errors have OpenAI's shape wherever they come from.",
-        ],
-        "paths": paths,
-        "security": [[:], ["key": []]],
-        "components": [
-            "securitySchemes": [
-                "key": [
-                    "type": "http", "scheme": "bearer",
-                    "description": "Needed on every path but the health checks, where the server has a file of keys.",
-                ]
+    private static func json(_ vocabularySize: Int) -> JSON {
+        [
+            "openapi": "3.1.0",
+            "info": [
+                "title": "Lathe", "version": "0.1.0",
+                "description": "Text from a small language model. Errors have OpenAI's shape wherever they come from.",
             ],
-            "schemas": .object(JSONObject(OpenAPISchemas.all)),
-            "responses": responses,
-        ],
-    ]
+            "paths": paths,
+            "security": [[:], ["key": []]],
+            "components": [
+                "securitySchemes": [
+                    "key": [
+                        "type": "http", "scheme": "bearer",
+                        "description":
+                            "Needed on every path but the health checks, where the server has a file of keys.",
+                    ]
+                ],
+                "schemas": .object(JSONObject(OpenAPISchemas(vocabularySize: vocabularySize).all)),
+                "responses": responses,
+            ],
+        ]
+    }
 
     // MARK: - Paths
 
@@ -85,7 +89,7 @@ package enum OpenAPI {
     ]
     private static let reading =
         common + [
-            ("413", "TooLong"), ("415", "NotJSON"), ("417", "Expectation"), ("429", "TooMany"),
+            ("404", "NoModel"), ("413", "TooLong"), ("415", "NotJSON"), ("417", "Expectation"), ("429", "TooMany"),
         ]
     private static let generating = reading + [("504", "DeadlinePassed")]
 
@@ -96,8 +100,8 @@ package enum OpenAPI {
         let document: JSON = ["schema": schema(reply)]
         var content = JSONObject([("application/json", document)])
         if streams {
-            let events: JSON = ["schema": ["type": "string"]]
-            _ = content.append("text/event-stream", events)
+            // Each event's data is an object of the reply's shape, or of a piece of it; 3.1 has no words for that.
+            _ = content.append("text/event-stream", [:])
         }
         var replies = JSONObject([("200", ["description": "Done.", "content": JSON.object(content)] as JSON)])
         for (status, response) in statuses { _ = replies.append(status, reference(response)) }
@@ -128,6 +132,7 @@ package enum OpenAPI {
             [
                 ("Malformed", "The request is not what this path takes; the message says which field, and why."),
                 ("NoKey", "No key that the server knows came with the request."),
+                ("NoModel", "Another model is asked for than is served."),
                 ("TooSlow", "The head or the body did not come in time."),
                 ("TooLong", "The body is longer than the server reads."),
                 ("NotJSON", "The body is no JSON by its Content-Type, or is encoded."),

@@ -1,29 +1,36 @@
 import LatheFormat
 
 /// The bodies of requests and replies, for `OpenAPI`.
-enum OpenAPISchemas {
-    static let all: [(String, JSON)] = [
-        ("GenerateRequest", generateRequest), ("GenerateReply", generateReply),
-        ("CompletionRequest", completionRequest), ("CompletionReply", completionReply),
-        (
-            "TokenizeRequest",
-            closed(
-                ["prompt": ["type": "string"], "model": model, "add_special_tokens": nullable(["type": "boolean"])],
-                required: ["prompt"])
-        ),
-        (
-            "TokenizeReply",
-            object(
-                ["tokens": tokens, "count": count, "max_model_len": count],
-                required: ["tokens", "count", "max_model_len"])
-        ),
-        ("DetokenizeRequest", closed(["tokens": tokens, "model": model], required: ["tokens"])),
-        ("DetokenizeReply", object(["prompt": ["type": "string"]], required: ["prompt"])),
-        ("ModelList", modelList), ("MemoryReport", memoryReport),
-        ("AnyObject", ["type": "object"]),
-        ("Health", object(["status": ["type": "string"]], required: ["status"])),
-        ("Usage", usage), ("Error", error),
-    ]
+struct OpenAPISchemas {
+    let vocabularySize: Int
+
+    var all: [(String, JSON)] {
+        [
+            ("GenerateRequest", generateRequest), ("GenerateReply", Self.generateReply),
+            ("CompletionRequest", completionRequest), ("CompletionReply", Self.completionReply),
+            (
+                "TokenizeRequest",
+                Self.closed(
+                    [
+                        "prompt": ["type": "string"], "model": Self.model,
+                        "add_special_tokens": Self.nullable(["type": "boolean"]),
+                    ],
+                    required: ["prompt"])
+            ),
+            (
+                "TokenizeReply",
+                Self.object(
+                    ["tokens": tokens, "count": Self.count, "max_model_len": Self.count],
+                    required: ["tokens", "count", "max_model_len"])
+            ),
+            ("DetokenizeRequest", Self.closed(["tokens": tokens, "model": Self.model], required: ["tokens"])),
+            ("DetokenizeReply", Self.object(["prompt": ["type": "string"]], required: ["prompt"])),
+            ("ModelList", Self.modelList), ("MemoryReport", Self.memoryReport),
+            ("AnyObject", ["type": "object"]),
+            ("Health", Self.object(["status": ["type": "string"]], required: ["status"])),
+            ("Usage", Self.usage), ("Error", Self.error),
+        ]
+    }
 
     // MARK: - Requests
 
@@ -64,10 +71,10 @@ enum OpenAPISchemas {
             [
                 "oneOf": [
                     ["type": "null"],
-                    ["type": "string", "minLength": 1, "maxLength": .number(RequestLimits.stopBytes / 4)],
+                    ["type": "string", "minLength": 1, "maxLength": .number(RequestLimits.stopLength)],
                     [
                         "type": "array",
-                        "items": ["type": "string", "minLength": 1, "maxLength": .number(RequestLimits.stopBytes / 4)],
+                        "items": ["type": "string", "minLength": 1, "maxLength": .number(RequestLimits.stopLength)],
                         "maxItems": .number(RequestLimits.stopCount),
                     ],
                 ],
@@ -78,77 +85,83 @@ enum OpenAPISchemas {
         ("stream", nullable(["type": "boolean", "default": false, "description": "reply by events as tokens come"])),
     ]
 
-    private static let generateRequest: JSON = closed(
-        .object(
-            JSONObject(
-                [
-                    ("prompt", ["oneOf": [["type": "string"], tokens]] as JSON),
-                    (
-                        "max_length",
-                        integer(1, 1 << 31 - 1, standard: nil, "tokens of the prompt and new ones together")
-                    ),
-                    (
-                        "max_new_tokens",
-                        integer(
-                            1, 1 << 31 - 1, standard: RequestLimits.defaultNewTokens,
-                            "new tokens; not together with max_length")
-                    ),
-                    (
-                        "return_full_text",
-                        nullable(["type": "boolean", "default": true, "description": "begin with the prompt"])
-                    ),
-                ] + sampling)), required: ["prompt"])
+    private var generateRequest: JSON {
+        Self.closed(
+            .object(
+                JSONObject(
+                    [
+                        ("prompt", ["oneOf": [["type": "string"], tokens]] as JSON),
+                        (
+                            "max_length",
+                            Self.integer(2, 1 << 31 - 1, standard: nil, "tokens of the prompt and new ones together")
+                        ),
+                        (
+                            "max_new_tokens",
+                            Self.integer(
+                                1, 1 << 31 - 1, standard: RequestLimits.defaultNewTokens,
+                                "new tokens; not together with max_length")
+                        ),
+                        (
+                            "return_full_text",
+                            Self.nullable(["type": "boolean", "default": true, "description": "begin with the prompt"])
+                        ),
+                    ] + Self.sampling)), required: ["prompt"], notTogether: ["max_length", "max_new_tokens"])
+    }
 
-    private static let completionRequest: JSON = closed(
-        .object(
-            JSONObject(
-                [
-                    (
-                        "prompt",
-                        [
-                            "oneOf": [
-                                ["type": "string"],
-                                [
-                                    "type": "array", "items": ["type": "string"], "minItems": 1,
-                                    "maxItems": .number(RequestLimits.promptCount),
-                                ],
-                                ["type": "array", "items": token, "minItems": 1],
-                                [
-                                    "type": "array", "items": tokens, "minItems": 1,
-                                    "maxItems": .number(RequestLimits.promptCount),
-                                ],
-                            ]
-                        ] as JSON
-                    ),
-                    ("model", model),
-                    (
-                        "max_tokens",
-                        integer(1, 1 << 31 - 1, standard: RequestLimits.defaultCompletionTokens, "new tokens")
-                    ),
-                    ("n", integer(1, RequestLimits.choiceCount, standard: 1, "continuations of each prompt")),
-                    (
-                        "best_of",
-                        integer(1, RequestLimits.choiceCount, standard: 1, "as n; anything else is refused")
-                    ),
-                    (
-                        "echo", nullable(["type": "boolean", "default": false, "description": "begin with the prompt"])
-                    ),
-                    (
-                        "logprobs",
-                        integer(
-                            0, RequestLimits.topLogProbabilities, standard: nil,
-                            "as many likeliest tokens with their log-probabilities")
-                    ),
-                    ("presence_penalty", nullable(["type": "number", "const": 0])),
-                    ("frequency_penalty", nullable(["type": "number", "const": 0])),
-                    (
-                        "stream_options",
-                        nullable(closed(["include_usage": nullable(["type": "boolean"])], required: []))
-                    ),
-                    ("user", nullable(["type": "string", "description": "is not read"])),
-                    ("suffix", nullable(["type": "string", "const": ""])),
-                    ("logit_bias", nullable(["type": "object", "maxProperties": 0])),
-                ] + sampling)), required: ["prompt"])
+    private var completionRequest: JSON {
+        Self.closed(
+            .object(
+                JSONObject(
+                    [
+                        (
+                            "prompt",
+                            [
+                                "oneOf": [
+                                    ["type": "string"],
+                                    [
+                                        "type": "array", "items": ["type": "string"], "minItems": 1,
+                                        "maxItems": .number(RequestLimits.promptCount),
+                                    ],
+                                    ["type": "array", "items": token, "minItems": 1],
+                                    [
+                                        "type": "array", "items": tokens, "minItems": 1,
+                                        "maxItems": .number(RequestLimits.promptCount),
+                                    ],
+                                ]
+                            ] as JSON
+                        ),
+                        ("model", Self.model),
+                        (
+                            "max_tokens",
+                            Self.integer(1, 1 << 31 - 1, standard: RequestLimits.defaultCompletionTokens, "new tokens")
+                        ),
+                        ("n", Self.integer(1, RequestLimits.choiceCount, standard: 1, "continuations of each prompt")),
+                        (
+                            "best_of",
+                            Self.integer(1, RequestLimits.choiceCount, standard: 1, "as n; anything else is refused")
+                        ),
+                        (
+                            "echo",
+                            Self.nullable(["type": "boolean", "default": false, "description": "begin with the prompt"])
+                        ),
+                        (
+                            "logprobs",
+                            Self.integer(
+                                0, RequestLimits.topLogProbabilities, standard: nil,
+                                "as many likeliest tokens with their log-probabilities")
+                        ),
+                        ("presence_penalty", Self.nullable(["type": "number", "const": 0])),
+                        ("frequency_penalty", Self.nullable(["type": "number", "const": 0])),
+                        (
+                            "stream_options",
+                            Self.nullable(
+                                Self.closed(["include_usage": Self.nullable(["type": "boolean"])], required: []))
+                        ),
+                        ("user", Self.nullable(["type": "string", "description": "is not read"])),
+                        ("suffix", Self.nullable(["type": "string", "const": ""])),
+                        ("logit_bias", Self.nullable(["type": "object", "maxProperties": 0])),
+                    ] + Self.sampling)), required: ["prompt"])
+    }
 
     // MARK: - Replies
 
@@ -234,19 +247,27 @@ enum OpenAPISchemas {
             "kv_cache",
         ])
     private static let count: JSON = ["type": "integer", "minimum": 0]
-    private static let token: JSON = ["type": "integer", "minimum": 0, "maximum": .number(Int(Int32.max))]
-    private static let tokens: JSON = ["type": "array", "items": token]
+    private var token: JSON { ["type": "integer", "minimum": 0, "maximum": .number(vocabularySize - 1)] }
+    private var tokens: JSON { ["type": "array", "items": token] }
 
     private static func object(_ properties: JSON, required: [String]) -> JSON {
         ["type": "object", "properties": properties, "required": .array(required.map { .string($0) })]
     }
 
     /// One in which an unknown field is refused.
-    private static func closed(_ properties: JSON, required: [String]) -> JSON {
-        [
-            "type": "object", "properties": properties, "required": .array(required.map { .string($0) }),
-            "additionalProperties": false,
-        ]
+    private static func closed(_ properties: JSON, required: [String], notTogether: [String] = []) -> JSON {
+        var schema = JSONObject([
+            ("type", "object"), ("properties", properties), ("required", .array(required.map { .string($0) })),
+            ("additionalProperties", false),
+        ])
+        if !notTogether.isEmpty {
+            let present = notTogether.map { ($0, ["type": "integer"] as JSON) }
+            let both: JSON = [
+                "required": .array(notTogether.map { .string($0) }), "properties": .object(JSONObject(present)),
+            ]
+            _ = schema.append("not", both)
+        }
+        return .object(schema)
     }
 
     private static func nullable(_ schema: JSON) -> JSON { ["oneOf": [["type": "null"], schema]] }

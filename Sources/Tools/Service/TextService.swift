@@ -242,6 +242,11 @@ package final class TextService: Sendable {
 
     // MARK: What it is
 
+    /// The description of the interface, as JSON.
+    package var openAPI: [UInt8] {
+        OpenAPI.document(vocabularySize: engine.model.configuration.vocabularySize)
+    }
+
     package func models() -> ServiceDocument {
         let configuration = engine.model.configuration
         return ServiceDocument(

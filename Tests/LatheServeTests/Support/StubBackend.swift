@@ -41,6 +41,7 @@ final class StubBackend: Backend {
     }
 
     func refreshMetrics() {}
+    let openAPI = OpenAPI.document(vocabularySize: 100)
     func release() { change { $0.isReleased = true } }
 
     func warmUp() async throws {

@@ -46,13 +46,13 @@ struct Fields {
 
     /// - Parameter allows: what the number must be, besides finite, and the words for it.
     mutating func number(
-        _ name: String, _ words: String, allows: (Float) -> Bool
+        _ name: String, _ words: String, allows: (Double) -> Bool
     ) throws(ServiceError) -> Float? {
         guard let value = value(name) else { return nil }
-        guard case .number(let digits) = value, let number = Float(digits), number.isFinite, allows(number) else {
-            throw .invalid("\"\(name)\" is \(value.kind); it must be \(words).", param: name)
-        }
-        return number
+        guard case .number(let digits) = value, let number = Double(digits), Float(number).isFinite, allows(number)
+        else { throw .invalid("\"\(name)\" is \(value.kind); it must be \(words).", param: name) }
+        // What is above zero stays above it.
+        return number > 0 ? max(Float(number), .leastNormalMagnitude) : Float(number)
     }
 
     mutating func bool(_ name: String) throws(ServiceError) -> Bool? {
@@ -74,7 +74,8 @@ struct Fields {
     /// A seed: any 64-bit number; negative ones as their two's complement.
     mutating func seed(_ name: String) throws(ServiceError) -> UInt64? {
         guard let value = value(name) else { return nil }
-        guard case .number(let digits) = value, let seed = UInt64(digits) ?? Int64(digits).map(UInt64.init(bitPattern:))
+        guard case .number(let digits) = value,
+            let seed = UInt64(digits) ?? Self.integer(value).map({ UInt64(bitPattern: Int64($0)) })
         else { throw .invalid("\"\(name)\" is \(value.kind); it must be a whole number of 64 bits.", param: name) }
         return seed
     }
@@ -92,11 +93,12 @@ struct Fields {
             guard case .string(let string) = text else {
                 throw .invalid("\"\(name)\" holds \(text.kind); it must be strings.", param: name)
             }
-            guard (1...RequestLimits.stopBytes).contains(string.utf8.count) else {
+            let length = string.unicodeScalars.count
+            guard (1...RequestLimits.stopLength).contains(length) else {
                 throw .invalid(
                     """
-                    A string in "\(name)" has \(string.utf8.count) bytes; it must have from 1 to \
-                    \(RequestLimits.stopBytes).
+                    A string in "\(name)" has \(length) characters; it must have from 1 to \
+                    \(RequestLimits.stopLength).
                     """, param: name)
             }
             stops.append(string)
@@ -140,7 +142,8 @@ struct Fields {
 /// Bounds that no model changes.
 package enum RequestLimits {
     package static let stopCount = 16
-    package static let stopBytes = 256
+    /// Unicode scalars.
+    package static let stopLength = 256
     /// Prompts of one call, and continuations of one prompt.
     package static let promptCount = 1024
     package static let choiceCount = 32

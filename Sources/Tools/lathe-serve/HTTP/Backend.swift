@@ -10,6 +10,7 @@ protocol Backend: Sendable {
     func reply(to call: ServiceCall) async -> ServiceReply
     func models() -> ServiceDocument
     func memory() -> ServiceDocument
+    var openAPI: [UInt8] { get }
     /// Sets what is asked for rather than counted, before metrics are read.
     func refreshMetrics()
 }

@@ -70,7 +70,7 @@ struct ServeApplication: Service {
         let observer = RequestObserver(logger: logger, metrics: metrics)
         let responder = Responder(
             backend: backend, readiness: readiness, keys: configuration.keys, metrics: metrics, census: census,
-            observer: observer, maximumBody: configuration.maximumBody, openAPI: OpenAPI.document)
+            observer: observer, maximumBody: configuration.maximumBody, openAPI: backend.openAPI)
         let rules = ConnectionRules(
             maximumBody: configuration.maximumBody, headerTimeout: configuration.headerTimeout,
             bodyTimeout: configuration.bodyTimeout, idleTimeout: configuration.idleTimeout,
