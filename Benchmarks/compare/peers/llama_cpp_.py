@@ -50,8 +50,11 @@ def _write_gguf(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
     writer.add_head_count(config["n_head"])
     writer.add_layer_norm_eps(config["layer_norm_epsilon"])
     writer.add_vocab_size(config["vocab_size"])
-    # No tokenizer: the prompts are ids.
-    writer.add_tokenizer_model("no_vocab")
+    if (checkpoint / "tokenizer.json").exists():
+        _add_tokenizer(writer, checkpoint, config)
+    else:
+        # The prompts are ids.
+        writer.add_tokenizer_model("no_vocab")
     names = {
         "wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm", "ln_1": "attn_norm", "ln_2": "ffn_norm",
         "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
@@ -73,6 +76,30 @@ def _write_gguf(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _add_tokenizer(writer, checkpoint: pathlib.Path, config: dict) -> None:
+    """Byte-level BPE, as GPT-2 has it."""
+    import json
+
+    import gguf
+
+    tokenizer = json.loads((checkpoint / "tokenizer.json").read_text(encoding="utf-8"))
+    tokens = [f"<unused {index}>" for index in range(config["vocab_size"])]
+    types = [gguf.TokenType.UNUSED] * len(tokens)
+    for text, index in tokenizer["model"]["vocab"].items():
+        tokens[index], types[index] = text, gguf.TokenType.NORMAL
+    for added in tokenizer["added_tokens"]:
+        tokens[added["id"]], types[added["id"]] = added["content"], gguf.TokenType.CONTROL
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(config["bos_token_id"])
+    writer.add_eos_token_id(config["eos_token_id"])
+    writer.add_add_bos_token(False)
 
 
 def convert(checkpoint: pathlib.Path, out: pathlib.Path, precision: str) -> None:

@@ -14,6 +14,7 @@ package final class TextService: Sendable {
     private let reader: PromptReader
     private let runner: SequenceRunner
     private let calls = Mutex(Calls())
+    private let deadlines = Deadlines()
 
     private struct Calls {
         /// How to cancel each.
@@ -75,7 +76,8 @@ package final class TextService: Sendable {
     // MARK: Calls
 
     /// Paths that take a POST.
-    package static let paths = ["/generate", "/v1/completions", "/tokenize", "/detokenize"]
+    package static let paths = generating + ["/tokenize", "/detokenize"]
+    private static let generating = ["/generate", "/v1/completions"]
 
     /// - Returns: a reply, also to what is wrong.
     package func reply(to call: ServiceCall) async -> ServiceReply {
@@ -83,6 +85,8 @@ package final class TextService: Sendable {
             return .document(ServiceDocument(.unavailable("The service is starting or shutting down.")))
         }
         do {
+            // Before the body is read: under a storm, refusing must cost next to nothing.
+            if Self.generating.contains(call.path) { try await requireRoom() }
             switch call.path {
             case "/generate": return try await generate(call)
             case "/v1/completions": return try await complete(call)
@@ -99,6 +103,18 @@ package final class TextService: Sendable {
             return .document(ServiceDocument(ServiceError(status: 500, type: "server_error", message: "\(error)")))
         }
     }
+
+    /// A client that asks again at once, whatever it was told, waits for its refusal: so that a storm of them leaves the
+    /// processors to those who were admitted.
+    private func requireRoom() async throws {
+        do {
+            try queue.requireRoom()
+        } catch {
+            try await Task.sleep(for: Self.refusalDelay)
+            throw error
+        }
+    }
+    private static let refusalDelay = Duration.milliseconds(20)
 
     private func generate(_ call: ServiceCall) async throws -> ServiceReply {
         let request = try await GenerateRequest(call.body, reader)
@@ -167,37 +183,24 @@ package final class TextService: Sendable {
 
     // MARK: Running
 
-    /// Runs sequences until the call's deadline.
+    /// Runs sequences in a task that the call's deadline, `drain`, and the caller's own cancellation end.
     private func run(
         _ sequences: [TokenSequence], _ call: ServiceCall,
         onToken: (@Sendable (TokenSequence, GeneratedToken, [TokenScore]) -> Void)? = nil
     ) async throws -> [Continuation] {
-        try await registered { [self] in
-            try await withThrowingTaskGroup(of: [Continuation]?.self) { group in
-                group.addTask { [self] in try await runner.run(sequences, client: call.client, onToken: onToken) }
-                group.addTask { [settings] in
-                    try await Task.sleep(until: call.received + settings.timeout)
-                    return nil
-                }
-                defer { group.cancelAll() }
-                guard let results = try await group.next()! else { throw ServiceError.deadlinePassed(settings.timeout) }
-                metrics.ended(after: ContinuousClock.now - call.received)
-                return results
-            }
-        }
-    }
-
-    /// Runs `body` in a task that `drain` waits for and may cancel.
-    private func registered<Value: Sendable>(
-        _ body: @escaping @Sendable () async throws -> Value
-    ) async throws -> Value {
-        let work = Task(operation: body)
+        let work = Task { [self] in try await runner.run(sequences, client: call.client, onToken: onToken) }
         let id = calls.withLock { calls in
             calls.nextID += 1
             calls.running[calls.nextID] = { work.cancel() }
             return calls.nextID
         }
+        let isLate = Flag()
+        let deadline = deadlines.add(call.received + settings.timeout) {
+            isLate.raise()
+            work.cancel()
+        }
         defer {
+            deadlines.remove(deadline)
             let onEmpty = calls.withLock { calls in
                 calls.running[id] = nil
                 guard calls.running.isEmpty else { return nil as CheckedContinuation<Void, Never>? }
@@ -206,10 +209,16 @@ package final class TextService: Sendable {
             }
             onEmpty?.resume()
         }
-        return try await withTaskCancellationHandler {
-            try await work.value
-        } onCancel: {
-            work.cancel()
+        do {
+            let results = try await withTaskCancellationHandler {
+                try await work.value
+            } onCancel: {
+                work.cancel()
+            }
+            metrics.ended(after: ContinuousClock.now - call.received)
+            return results
+        } catch is CancellationError where isLate.isRaised {
+            throw ServiceError.deadlinePassed(settings.timeout)
         }
     }
 
@@ -290,4 +299,10 @@ private final class ChoiceProgress: Sendable {
             return body(isFirst, &choices[index].offset)
         }
     }
+}
+
+private final class Flag: Sendable {
+    private let state = Atomic(false)
+    var isRaised: Bool { state.load(ordering: .acquiring) }
+    func raise() { state.store(true, ordering: .releasing) }
 }

@@ -50,11 +50,7 @@ final class SessionQueue: Sendable {
                     // A cancellation from here on finds the waiter; an earlier one shows.
                     if Task.isCancelled { return CancellationError() }
                     // Without a line, who fits is served right below.
-                    guard state.count < capacity || state.count == 0 || !mayBeRefused else {
-                        return ServiceError.busy(
-                            "\(state.count) requests wait already, as many as this service keeps waiting.",
-                            retryAfterSeconds: 1)
-                    }
+                    if mayBeRefused, let busy = self.refusal(state) { return busy }
                     if state.waiting[client] == nil { state.turns.append(client) }
                     state.waiting[client, default: []].append(
                         Waiter(id: id, tokens: tokens, continuation: continuation))
@@ -66,6 +62,17 @@ final class SessionQueue: Sendable {
         } onCancel: {
             cancel(id, client: client)
         }
+    }
+
+    /// - Throws: what `session` would, for a call that comes now.
+    func requireRoom() throws(ServiceError) {
+        if let refusal = state.withLock({ refusal($0) }) { throw refusal }
+    }
+
+    private func refusal(_ state: borrowing State) -> ServiceError? {
+        guard state.count >= capacity && state.count > 0 else { return nil }
+        return .busy(
+            "\(state.count) requests wait already, as many as this service keeps waiting.", retryAfterSeconds: 1)
     }
 
     /// Refuses who waits and whoever comes.

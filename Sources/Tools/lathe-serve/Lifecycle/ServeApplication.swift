@@ -13,7 +13,7 @@ struct ServeApplication: Service {
     struct Configuration: Sendable {
         var host = "127.0.0.1"
         var port = 0
-        var maximumConnections = 512
+        var maximumConnections = 1024
         var grace = Duration.seconds(20)
         var keys: KeyRing?
         var maximumBody = 1_000_000

@@ -33,10 +33,13 @@ final class RequestObserver: Sendable {
             "lathe_http_requests_total", [("route", exchange.route), ("status", status), ("ending", ending.rawValue)]
         ).increment(by: Int64(1))
         metrics.histogram("lathe_http_request_duration_seconds", [("route", exchange.route)]).record(duration)
-        // What is asked every few seconds by machines would bury the rest.
+        // What is asked every few seconds by machines would bury the rest, and so would a storm's refusals, which the metrics count.
         let isWatching = Route(rawValue: exchange.route)?.isForWatching == true && exchange.status < 400
+        let isRefused = exchange.status == 429 || exchange.status == 503
+        let level: Logger.Level = isWatching || isRefused ? .debug : .info
+        guard level >= logger.logLevel else { return }
         logger.log(
-            level: isWatching ? .debug : .info, "request",
+            level: level, "request",
             metadata: [
                 "id": "\(exchange.id)", "method": "\(exchange.method)", "route": "\(exchange.route)",
                 "status": .stringConvertible(exchange.status), "ending": "\(ending.rawValue)",
