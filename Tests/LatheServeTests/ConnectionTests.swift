@@ -109,6 +109,30 @@ import Testing
         }
     }
 
+    /// FAULT 31: refused by the connection itself, which stays open for whoever keeps to Retry-After.
+    @Test func aFullServiceIsNotAsked() async throws {
+        let backend = StubBackend()
+        try await withServer(backend) { server in
+            backend.change { $0.isFull = true }
+            let wire = try await server.connect()
+            for path in ["/generate", "/v1/completions"] {
+                try await wire.send(Wire.post(path, "x"))
+                let reply = try await wire.receiveReply()
+                #expect(reply.status == 429 && reply.headers["retry-after"] == "1")
+                #expect(reply.body.contains(#""code":"queue_full""#) && reply.body.contains("rate_limit_error"))
+            }
+            // What takes no place in the queue is answered, and so is what comes when there is room.
+            try await wire.send(Wire.post("/tokenize", "y"))
+            #expect(try await wire.receiveReply().body == "y")
+            backend.change { $0.isFull = false }
+            try await wire.send(Wire.post("/generate", "z"))
+            #expect(try await wire.receiveReply().body == "z")
+            #expect(backend.calls.map(\.path) == ["/tokenize", "/generate"])
+            let metrics = try await server.ask(Wire.get("/metrics")).body
+            #expect(metrics.contains(#"{ending="sent",route="/generate",status="429"} 1"#))
+        }
+    }
+
     @Test func aReaderThatTakesNothingIsCancelled() async throws {
         let backend = StubBackend()
         try await withServer(backend, .init(writeTimeout: .milliseconds(300))) { server in

@@ -42,6 +42,9 @@ package final class TextService: Sendable {
     /// Ready: warm, and not on its way out.
     package var isReady: Bool { calls.withLock { $0.isReady && !$0.isDraining } }
 
+    /// Whether a call that generates would be refused now, because too many wait.
+    package var isFull: Bool { queue.isFull }
+
     /// Runs a prompt as long as a chunk and a few tokens, so that the first caller finds every page and thread in place.
     package func warmUp() async throws {
         let length = max(1, min(settings.engine.prefillChunk, engine.contextLength - 4))
@@ -86,7 +89,7 @@ package final class TextService: Sendable {
         }
         do {
             // Before the body is read: under a storm, refusing must cost next to nothing.
-            if Self.generating.contains(call.path) { try await requireRoom() }
+            if Self.generating.contains(call.path) { try queue.requireRoom() }
             switch call.path {
             case "/generate": return try await generate(call)
             case "/v1/completions": return try await complete(call)
@@ -103,18 +106,6 @@ package final class TextService: Sendable {
             return .document(ServiceDocument(ServiceError(status: 500, type: "server_error", message: "\(error)")))
         }
     }
-
-    /// A client that asks again at once, whatever it was told, waits for its refusal: so that a storm of them leaves the
-    /// processors to those who were admitted.
-    private func requireRoom() async throws {
-        do {
-            try queue.requireRoom()
-        } catch {
-            try await Task.sleep(for: Self.refusalDelay)
-            throw error
-        }
-    }
-    private static let refusalDelay = Duration.milliseconds(20)
 
     private func generate(_ call: ServiceCall) async throws -> ServiceReply {
         let request = try await GenerateRequest(call.body, reader)

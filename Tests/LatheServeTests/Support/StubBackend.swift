@@ -17,6 +17,7 @@ final class StubBackend: Backend {
         var cancelled = 0
         var eventBytes = 0
         var isReady = true
+        var isFull = false
         var isReleased = false
         var drains = 0
     }
@@ -29,6 +30,7 @@ final class StubBackend: Backend {
     }
 
     var isReady: Bool { state.withLock { $0.isReady } }
+    var isFull: Bool { state.withLock { $0.isFull } }
     var calls: [ServiceCall] { state.withLock { $0.calls } }
     var cancelled: Int { state.withLock { $0.cancelled } }
     var eventBytes: Int { state.withLock { $0.eventBytes } }

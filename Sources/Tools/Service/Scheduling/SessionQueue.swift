@@ -34,6 +34,7 @@ final class SessionQueue: Sendable {
         engine.onSessionEnd { [weak self] in self?.serve() }
     }
 
+    var isFull: Bool { state.withLock { refusal($0) != nil } }
     var waitingCount: Int { state.withLock { $0.count } }
 
     /// - Parameter mayBeRefused: false for a later sequence of a call of which others have run: that one may exceed the line.

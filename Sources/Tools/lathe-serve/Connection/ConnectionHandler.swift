@@ -128,6 +128,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             let bytes = body
             body = ByteBuffer()
             connection.update { $0.requestBytes = bytes.readableBytes }
+            if rules.isFull(head.uri.prefix { $0 != "?" }) { return refuseWhileFull(context) }
             context.fireChannelRead(wrapInboundOut(.head(head)))
             if bytes.readableBytes > 0 { context.fireChannelRead(wrapInboundOut(.body(bytes))) }
             context.fireChannelRead(wrapInboundOut(.end(nil)))
@@ -241,6 +242,26 @@ final class ConnectionHandler: ChannelDuplexHandler {
         if isReadHeld, phase != .closed {
             isReadHeld = false
             context?.read()
+        }
+    }
+
+    /// Tells the client that the service is full, without leaving this thread: under a storm refusals must cost next to
+    /// nothing. They come a moment late, so that clients that ask again at once, whatever they are told, leave the processors
+    /// to those who were admitted.
+    private func refuseWhileFull(_ context: ChannelHandlerContext) {
+        connection.update { $0.route = $0.path }
+        let bytes = rules.refusal(.full)
+        var head = HTTPResponseHead(version: .http1_1, status: Refusal.full.status)
+        head.headers = ["content-type": "application/json", "content-length": String(bytes.count)]
+        if let seconds = Refusal.full.retryAfterSeconds {
+            head.headers.add(name: "retry-after", value: String(seconds))
+        }
+        context.eventLoop.assumeIsolated().scheduleTask(in: ConnectionRules.refusalDelay) { [self] in
+            guard phase == .answering, let context = self.context else { return }
+            write(context: context, data: NIOAny(HTTPServerResponsePart.head(head)), promise: nil)
+            let body = IOData.byteBuffer(ByteBuffer(bytes: bytes))
+            write(context: context, data: NIOAny(HTTPServerResponsePart.body(body)), promise: nil)
+            write(context: context, data: NIOAny(HTTPServerResponsePart.end(nil)), promise: nil)
         }
     }
 

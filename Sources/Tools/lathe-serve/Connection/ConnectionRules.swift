@@ -15,6 +15,8 @@ struct ConnectionRules: Sendable {
 
     /// Whether a request is answered even on a connection beyond the maximum: health checks and metrics.
     var isAlwaysAnswered: @Sendable (_ path: Substring) -> Bool = { _ in false }
+    /// Whether a request for this path would be refused because too many wait.
+    var isFull: @Sendable (_ path: Substring) -> Bool = { _ in false }
     /// A reply that the connection gives by itself.
     var refusal: @Sendable (Refusal) -> [UInt8]
     /// Called once for every request of which a head was read, and for what was refused before that.
@@ -36,6 +38,7 @@ struct ConnectionRules: Sendable {
     /// connection; but neither longer nor more than this.
     static let lingerTimeout = TimeAmount.seconds(2)
     static let maximumLinger = 8 << 20
+    static let refusalDelay = TimeAmount.milliseconds(20)
 }
 
 /// Why a connection answers by itself, without asking the service.
@@ -50,6 +53,7 @@ enum Refusal: Sendable, Equatable {
     case expectation
     case version
     case crowded
+    case full
 
     var status: HTTPResponseStatus {
         switch self {
@@ -61,6 +65,7 @@ enum Refusal: Sendable, Equatable {
         case .expectation: .expectationFailed
         case .version: .httpVersionNotSupported
         case .crowded: .serviceUnavailable
+        case .full: .tooManyRequests
         }
     }
 
@@ -76,6 +81,7 @@ enum Refusal: Sendable, Equatable {
         case .expectation: "expectation_unknown"
         case .version: "version_unsupported"
         case .crowded: "too_many_connections"
+        case .full: "queue_full"
         }
     }
 
@@ -91,10 +97,20 @@ enum Refusal: Sendable, Equatable {
         case .expectation: "Of Expect only 100-continue is known here."
         case .version: "Only HTTP/1.0 and HTTP/1.1 are spoken here."
         case .crowded: "Too many connections are open; try again shortly, and keep fewer open."
+        case .full: "As many requests wait already as this service keeps waiting; try again shortly."
         }
     }
 
-    var retryAfterSeconds: Int? { self == .crowded ? 1 : nil }
+    var retryAfterSeconds: Int? { self == .crowded || self == .full ? 1 : nil }
+
+    /// In the words of OpenAI's API.
+    var type: String {
+        switch self {
+        case .crowded: "server_error"
+        case .full: "rate_limit_error"
+        default: "invalid_request_error"
+        }
+    }
 
     /// What the parser says, in words.
     init(_ error: any Error) {

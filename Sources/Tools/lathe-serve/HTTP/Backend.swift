@@ -3,6 +3,8 @@ import LatheService
 /// What answers the calls: the service, or what a test puts in its place.
 protocol Backend: Sendable {
     var isReady: Bool { get }
+    /// Whether what comes now would be refused, because too many wait.
+    var isFull: Bool { get }
     func warmUp() async throws
     /// Refuses new calls, waits for running ones as long as `grace`, then cancels them.
     func drain(within grace: Duration) async

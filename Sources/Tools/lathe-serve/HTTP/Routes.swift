@@ -26,6 +26,9 @@ enum Route: String, CaseIterable, Sendable {
     /// Health checks come from machines that hold no key.
     var needsKey: Bool { self != .live && self != .ready }
 
+    /// Takes a place in the queue.
+    var generates: Bool { self == .generate || self == .completions }
+
     /// Answered even where too many connections are open.
     var isForWatching: Bool { self == .live || self == .ready || self == .metrics }
 }

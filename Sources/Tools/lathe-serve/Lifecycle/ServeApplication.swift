@@ -76,12 +76,13 @@ struct ServeApplication: Service {
             bodyTimeout: configuration.bodyTimeout, idleTimeout: configuration.idleTimeout,
             writeTimeout: configuration.writeTimeout,
             isAlwaysAnswered: { Route(rawValue: String($0))?.isForWatching == true },
+            isFull: { [backend] in Route(rawValue: String($0))?.generates == true && backend.isFull },
             refusal: { refusal in
                 ServiceDocument(
                     ServiceError(
                         status: Int(refusal.status.code),
-                        type: refusal == .crowded ? "server_error" : "invalid_request_error", message: refusal.message,
-                        code: refusal.code, retryAfterSeconds: refusal.retryAfterSeconds)
+                        type: refusal.type, message: refusal.message, code: refusal.code,
+                        retryAfterSeconds: refusal.retryAfterSeconds)
                 ).body
             },
             ended: { observer.ended($0, $1) })
