@@ -1,3 +1,4 @@
+import Foundation
 import LatheFormat
 import Testing
 
@@ -166,5 +167,11 @@ private func message(_ body: () throws -> Void) -> String {
     func refusesTheRestByLine(text: String, place: String) {
         let sentence = message { _ = try SettingsFile(text, source: "f") }
         #expect(sentence.contains("\"f\"") && sentence.contains(place), "\(sentence)")
+    }
+
+    @Test func documentationHasTheTable() throws {
+        let page = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appendingPathComponent("docs/serving.md")
+        #expect(try String(contentsOf: page, encoding: .utf8).contains(Settings.markdownTable))
     }
 }

@@ -54,7 +54,7 @@ extension Setting {
             key: "engine.context", flag: "context", kind: .count(1...1 << 24), standard: nil,
             summary: "the longest context in tokens; without it, the model's own"),
         Setting(
-            key: "engine.queue", flag: "queue", kind: .count(0...65536), standard: "64",
+            key: "engine.queue", flag: "queue", kind: .count(1...65536), standard: "64",
             summary: "how many requests wait at most; further ones are refused with 429"),
         Setting(
             key: "engine.threads", flag: "threads", kind: .countOrWord(1...1024, "auto"), standard: "auto",
