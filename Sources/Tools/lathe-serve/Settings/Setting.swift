@@ -37,7 +37,7 @@ extension Setting {
             summary: "how replies and /v1/models name the model; without it, the file's name without its ending"),
         Setting(
             key: "server.host", flag: "host", kind: .text, standard: "127.0.0.1",
-            summary: "the address to listen on; beyond loopback only with server.api-key-file"),
+            summary: "the address to listen on; beyond loopback without server.api-key-file it warns"),
         Setting(
             key: "server.port", flag: "port", kind: .count(0...65535), standard: "8080",
             summary: "the port to listen on; 0 takes a free one, which the log names"),
