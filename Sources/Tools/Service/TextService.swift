@@ -79,8 +79,7 @@ package final class TextService: Sendable {
     // MARK: Calls
 
     /// Paths that take a POST.
-    package static let paths = generating + ["/tokenize", "/detokenize"]
-    private static let generating = ["/generate", "/v1/completions"]
+    package static let paths = ["/generate", "/v1/completions", "/tokenize", "/detokenize"]
 
     /// - Returns: a reply, also to what is wrong.
     package func reply(to call: ServiceCall) async -> ServiceReply {
@@ -88,8 +87,6 @@ package final class TextService: Sendable {
             return .document(ServiceDocument(.unavailable("The service is starting or shutting down.")))
         }
         do {
-            // Before the body is read: under a storm, refusing must cost next to nothing.
-            if Self.generating.contains(call.path) { try queue.requireRoom() }
             switch call.path {
             case "/generate": return try await generate(call)
             case "/v1/completions": return try await complete(call)

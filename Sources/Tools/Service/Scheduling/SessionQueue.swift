@@ -34,7 +34,8 @@ final class SessionQueue: Sendable {
         engine.onSessionEnd { [weak self] in self?.serve() }
     }
 
-    var isFull: Bool { state.withLock { refusal($0) != nil } }
+    /// Whether who comes now would be refused.
+    var isFull: Bool { state.withLock { isFull($0) } }
     var waitingCount: Int { state.withLock { $0.count } }
 
     /// - Parameter mayBeRefused: false for a later sequence of a call of which others have run: that one may exceed the line.
@@ -51,7 +52,11 @@ final class SessionQueue: Sendable {
                     // A cancellation from here on finds the waiter; an earlier one shows.
                     if Task.isCancelled { return CancellationError() }
                     // Without a line, who fits is served right below.
-                    if mayBeRefused, let busy = self.refusal(state) { return busy }
+                    if mayBeRefused && isFull(state) {
+                        return ServiceError.busy(
+                            "\(state.count) requests wait already, as many as this service keeps waiting.",
+                            retryAfterSeconds: 1)
+                    }
                     if state.waiting[client] == nil { state.turns.append(client) }
                     state.waiting[client, default: []].append(
                         Waiter(id: id, tokens: tokens, continuation: continuation))
@@ -65,16 +70,7 @@ final class SessionQueue: Sendable {
         }
     }
 
-    /// - Throws: what `session` would, for a call that comes now.
-    func requireRoom() throws(ServiceError) {
-        if let refusal = state.withLock({ refusal($0) }) { throw refusal }
-    }
-
-    private func refusal(_ state: borrowing State) -> ServiceError? {
-        guard state.count >= capacity && state.count > 0 else { return nil }
-        return .busy(
-            "\(state.count) requests wait already, as many as this service keeps waiting.", retryAfterSeconds: 1)
-    }
+    private func isFull(_ state: borrowing State) -> Bool { state.count >= capacity && state.count > 0 }
 
     /// Refuses who waits and whoever comes.
     func close() {

@@ -251,11 +251,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private func refuseWhileFull(_ context: ChannelHandlerContext) {
         connection.update { $0.route = $0.path }
         let bytes = rules.refusal(.full)
-        var head = HTTPResponseHead(version: .http1_1, status: Refusal.full.status)
-        head.headers = ["content-type": "application/json", "content-length": String(bytes.count)]
-        if let seconds = Refusal.full.retryAfterSeconds {
-            head.headers.add(name: "retry-after", value: String(seconds))
-        }
+        let head = Self.head(of: .full, byteCount: bytes.count)
         context.eventLoop.assumeIsolated().scheduleTask(in: ConnectionRules.refusalDelay) { [self] in
             guard phase == .answering, let context = self.context else { return }
             write(context: context, data: NIOAny(HTTPServerResponsePart.head(head)), promise: nil)
@@ -269,11 +265,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
         guard let context, phase != .closing, phase != .closed else { return }
         phase = .closing
         let bytes = rules.refusal(refusal)
-        var headers: HTTPHeaders = [
-            "content-type": "application/json", "content-length": String(bytes.count), "connection": "close",
-        ]
-        if let seconds = refusal.retryAfterSeconds { headers.add(name: "retry-after", value: String(seconds)) }
-        track(.head(HTTPResponseHead(version: .http1_1, status: refusal.status, headers: headers)), nil)
+        var head = Self.head(of: refusal, byteCount: bytes.count)
+        head.headers.add(name: "connection", value: "close")
+        track(.head(head), nil)
         if !isHeadRequest { track(.body(.byteBuffer(ByteBuffer(bytes: bytes))), nil) }
         track(.end(nil), nil)
         context.flush()
@@ -282,6 +276,12 @@ final class ConnectionHandler: ChannelDuplexHandler {
         exchange.replyBytes = bytes.count
         rules.ended(exchange, .sent)
         linger()
+    }
+
+    private static func head(of refusal: Refusal, byteCount: Int) -> HTTPResponseHead {
+        var headers: HTTPHeaders = ["content-type": "application/json", "content-length": String(byteCount)]
+        if let seconds = refusal.retryAfterSeconds { headers.add(name: "retry-after", value: String(seconds)) }
+        return HTTPResponseHead(version: .http1_1, status: refusal.status, headers: headers)
     }
 
     /// Says that nothing more will be sent, and waits a moment for the client to say the same.

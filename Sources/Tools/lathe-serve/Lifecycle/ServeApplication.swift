@@ -1,5 +1,6 @@
 import Hummingbird
 import HummingbirdCore
+import LatheFormat
 import LatheService
 import Logging
 import NIOCore
@@ -117,14 +118,14 @@ private struct ModelLifecycle: Service {
             // Told to end before it was ready: not a failure.
         }
         if !Task.isShuttingDownGracefully {
-            let seconds = (begin.duration(to: .now).inSeconds * 1e3).rounded() / 1e3
+            let seconds = (begin.duration(to: .now).seconds * 1e3).rounded() / 1e3
             application.logger.notice("ready", metadata: ["warm_up_seconds": .stringConvertible(seconds)])
         }
         // Returns when told to end, throws when cancelled: either way there is nothing to wait for.
         try? await gracefulShutdown()
         application.readiness.beginDraining()
         application.logger.notice(
-            "draining", metadata: ["grace_seconds": .stringConvertible(application.configuration.grace.inSeconds)])
+            "draining", metadata: ["grace_seconds": .stringConvertible(application.configuration.grace.seconds)])
         await backend.drain(within: application.configuration.grace)
     }
 }

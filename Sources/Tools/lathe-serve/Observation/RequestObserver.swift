@@ -1,3 +1,4 @@
+import LatheFormat
 import Logging
 import Synchronization
 
@@ -28,7 +29,7 @@ final class RequestObserver: Sendable {
     func ended(_ exchange: Exchange, _ ending: Exchange.Ending) {
         let now = ContinuousClock.now
         let status = exchange.status == 0 ? "none" : String(exchange.status)
-        let duration = exchange.received.duration(to: now).inSeconds
+        let duration = exchange.received.duration(to: now).seconds
         metrics.counter(
             "lathe_http_requests_total", [("route", exchange.route), ("status", status), ("ending", ending.rawValue)]
         ).increment(by: Int64(1))
@@ -45,7 +46,7 @@ final class RequestObserver: Sendable {
                 "status": .stringConvertible(exchange.status), "ending": "\(ending.rawValue)",
                 "seconds": .stringConvertible(Self.rounded(duration)),
                 "head_seconds": .stringConvertible(
-                    Self.rounded(exchange.firstByte.map { exchange.received.duration(to: $0).inSeconds } ?? 0)),
+                    Self.rounded(exchange.firstByte.map { exchange.received.duration(to: $0).seconds } ?? 0)),
                 "request_bytes": .stringConvertible(exchange.requestBytes),
                 "reply_bytes": .stringConvertible(exchange.replyBytes),
                 "events": .stringConvertible(exchange.events),
@@ -54,11 +55,4 @@ final class RequestObserver: Sendable {
 
     /// Microseconds.
     private static func rounded(_ seconds: Double) -> Double { (seconds * 1e6).rounded() / 1e6 }
-}
-
-extension Duration {
-    var inSeconds: Double {
-        let parts = components
-        return Double(parts.seconds) + Double(parts.attoseconds) * 1e-18
-    }
 }
