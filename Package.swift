@@ -108,12 +108,12 @@ let package = Package(
             ],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
-            name: "LatheCommandTests", dependencies: ["LatheCommand", "LatheYAML", "LatheFormat"],
+            name: "LatheCommandTests", dependencies: ["LatheCommand", "LatheYAML", "LatheFormat", "TestSupport"],
             swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
             name: "LatheServeTests",
             dependencies: [
-                "LatheServe", "LatheService", "Lathe", "LatheCompiler", "LatheFormat", "LatheYAML",
+                "LatheServe", "LatheService", "Lathe", "LatheCompiler", "LatheFormat", "LatheYAML", "TestSupport",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -106,6 +106,10 @@ struct CommandLineTool {
 
     /// Runs `lathe` behind a shell that first executes `preparation`, as `ulimit`.
     static func run(_ arguments: String..., preparation: String) async throws -> Outcome {
+        try await run(arguments, preparation: preparation)
+    }
+
+    static func run(_ arguments: [String], preparation: String) async throws -> Outcome {
         try await Running(
             "/bin/sh", ["-c", "\(preparation); exec \"$0\" \"$@\"", path] + arguments, input: [], environment: [:]
         ).outcome()

@@ -48,6 +48,35 @@ import Testing
         }
     }
 
+    /// Eight bodies of the maximum may be on their way together; small ones always.
+    @Test func largeBodiesShareWhatIsPlannedForThem() async throws {
+        try await withServer(StubBackend(), .init(maximumBody: 40_000)) { server in
+            let head = "POST /generate HTTP/1.1\r\nHost: a\r\nContent-Length: 40000\r\n\r\n"
+            // Each holds 23 615 bytes beyond what is free; 320 000 are there for all.
+            let almost = String(repeating: "x", count: 39_999)
+            var wires: [Wire] = []
+            for _ in 0..<13 {
+                let wire = try await server.connect()
+                try await wire.send(head + almost)
+                wires.append(wire)
+            }
+            // Until all that was sent has been read, there is room.
+            var refused = try await server.ask(head + almost + "x")
+            while refused.status == 200 { refused = try await server.ask(head + almost + "x") }
+            #expect(refused.status == 503 && refused.headers["retry-after"] == "1")
+            #expect(refused.body.contains("too_many_large_bodies"))
+            #expect(try await server.ask(Wire.post("/generate", "{}")).status == 200)
+            for wire in wires {
+                try await wire.send("x")
+                #expect(try await wire.receiveReply().status == 200)
+            }
+            // Answered, they hold nothing.
+            for wire in wires { try await wire.send(head + almost) }
+            wires.removeAll()
+            while try await server.ask(head + almost + "x").status != 200 {}
+        }
+    }
+
     @Test func expectationIsMet() async throws {
         try await withServer(StubBackend()) { server in
             let wire = try await server.connect()

@@ -104,11 +104,28 @@ import Testing
     /// FAULT 39: what runs may end within the grace, nothing new begins; and after kill −9 there is nothing to repair.
     @Test func endsWhatRunsBeforeItGoes() async throws {
         let (server, port) = try await start("--context", "512")
-        let wire = try await Wire(port: port)
-        try await wire.send(Wire.post("/v1/completions", Self.long))
-        _ = try await wire.receive(through: "data: ")
+        let ready = try await Wire(port: port)
+        let refused = try await Wire(port: port)
+        let live = try await Wire(port: port)
+        // Enough of them that they still run when the questions below are asked.
+        var wires: [Wire] = []
+        for _ in 0..<16 {
+            let wire = try await Wire(port: port)
+            try await wire.send(Wire.post("/v1/completions", Self.long))
+            wires.append(wire)
+        }
+        for wire in wires { _ = try await wire.receive(through: "data: ") }
         kill(server.process.processIdentifier, SIGTERM)
-        #expect(try await wire.receiveAll().contains("data: [DONE]"))
+        _ = try await server.line(with: "\"signal\"")
+        // Still in its grace, and already no longer for new requests.
+        try await ready.send(Wire.get("/health/ready"))
+        try await refused.send(Wire.post("/generate", #"{"prompt":"A"}"#))
+        try await live.send(Wire.get("/health/live"))
+        let readiness = try await ready.receiveReply()
+        #expect(readiness.status == 503 && readiness.body.contains("draining"))
+        #expect(try await refused.receiveReply().status == 503)
+        #expect(try await live.receiveReply().status == 200)
+        for wire in wires { #expect(try await wire.receiveAll().contains("data: [DONE]")) }
         #expect(try await server.end() == 0)
 
         let (other, otherPort) = try await start()
@@ -119,6 +136,40 @@ import Testing
         let (third, again) = try await start()
         defer { withExtendedLifetime(third) {} }
         #expect(try await ask(again, Wire.get("/health/ready")).status == 200)
+    }
+
+    /// FAULT 10: the file becomes shorter while it is mapped.
+    @Test func aModelThatIsTruncatedEndsItWithASentence() async throws {
+        let path = try ServerProcess.novelist() + ".copy"
+        try FileManager.default.copyItem(atPath: try ServerProcess.novelist(), toPath: path)
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let server = try ServerProcess(["--model", path, "--port", "0"])
+        let port = try await server.port()
+        _ = try await server.line(with: "\"ready\"")
+        try FileHandle(forWritingTo: URL(fileURLWithPath: path)).truncate(atOffset: 8192)
+        let wire = try await Wire(port: port)
+        try await wire.send(Wire.post("/v1/completions", Self.long))
+        #expect(try await server.end() == 1)
+        let last = server.errors.split(separator: "\n").last ?? ""
+        #expect(last.hasPrefix("lathe-serve: ") && last.contains(".copy became shorter"), "\(server.errors)")
+    }
+
+    /// What `lathe plan --serve` prints is the limit within which the server starts, and what the server then plans.
+    @Test func takesWhatLathePlanSays() async throws {
+        let tool = Process()
+        tool.executableURL = URL(fileURLWithPath: ServerProcess.path).deletingLastPathComponent()
+            .appendingPathComponent("lathe")
+        tool.arguments = ["plan", "--serve", "--json", "--sessions", "3", "--model", try ServerProcess.novelist()]
+        let pipe = Pipe()
+        tool.standardOutput = pipe
+        try tool.run()
+        let plan = try JSON.parse(Array(pipe.fileHandleForReading.readDataToEndOfFile()), source: "plan")
+        let total = try plan.object(at: "plan").int("total_bytes", in: "plan")
+        let (server, port) = try await start("--sessions", "3", "--memory-budget", "\(total)")
+        defer { withExtendedLifetime(server) {} }
+        let report = try json(try await ask(port, Wire.get("/v1/memory")))
+        #expect(try report.int("planned_bytes", in: "memory") == total)
+        #expect(try report.object("sessions", in: "memory").int("total", in: "sessions") == 3)
     }
 
     @Test func metricsTellWhatWasDone() async throws {
@@ -135,5 +186,7 @@ import Testing
             #expect(text.contains(line + "\n"), "\(line)")
         }
         #expect(!text.contains("lathe_memory_resident_bytes 0\n"))
+        let line = try await server.line(with: "\"route\":\"/generate\"")
+        #expect(line.contains("\"prompt_tokens\":3,") && line.contains("\"new_tokens\":7,"), "\(line)")
     }
 }

@@ -189,6 +189,30 @@ import Testing
         try await fixture.isIdle()
     }
 
+    /// A stream that has begun can only say so as its last event; whole until then, and never ended as if it were complete.
+    @Test func poisonedStreamSaysSoAtItsEnd() async throws {
+        let fixture = try await ServiceFixture(try TestModel.poisoned(at: 60), queue: 16, chunk: 16)
+        let request: JSON = [
+            "prompt": [1, 2, 3], "max_tokens": 90, "temperature": 0, "ignore_eos": true, "logprobs": 1,
+        ]
+        let healthy = request.with([("max_tokens", 50), ("stream", true)])
+        let neighbour = Task { try await fixture.events("/v1/completions", healthy) }
+        let reply = await fixture.reply("/v1/completions", request.with([("stream", true)]))
+        guard case .events(let events) = reply else {
+            Issue.record("no stream")
+            return
+        }
+        var texts: [String] = []
+        for await event in events { texts.append(String(decoding: event, as: UTF8.self)) }
+        // Positions 3 to 59 are sound: the tokens of 58 steps came, and then the error in the place of the closing mark.
+        #expect(texts.count == 59 && texts.dropLast().allSatisfy { $0.contains("token_logprobs") })
+        #expect(texts.last!.contains("not_finite") && !texts.contains("data: [DONE]\n\n"))
+        let expected = try await fixture.events("/v1/completions", healthy)
+        func choices(_ events: [JSON]) -> [JSON?] { events.map { $0["choices"] } }
+        #expect(choices(try await neighbour.value) == choices(expected))
+        try await fixture.isIdle()
+    }
+
     @Test func drainEndsWhatRunsAndRefusesTheRest() async throws {
         let fixture = try await ServiceFixture(sessions: 1)
         let turnstile = await Turnstile(fixture.service.engine)

@@ -9,7 +9,7 @@ package enum OpenAPI {
         [
             "openapi": "3.1.0",
             "info": [
-                "title": "Lathe", "version": "0.1.0",
+                "title": "Lathe", "version": .string(latheVersion),
                 "description": "Text from a small language model. Errors have OpenAI's shape wherever they come from.",
             ],
             "paths": paths,

@@ -10,6 +10,8 @@ package struct ServiceCall: Sendable {
     /// Who asks: calls of different clients take turns.
     package var client: String
     package var received: ContinuousClock.Instant
+    /// What it has cost so far.
+    package let tokens = TokenTally()
 
     package init(path: String, body: [UInt8], client: String, received: ContinuousClock.Instant = .now) {
         self.path = path
@@ -17,6 +19,18 @@ package struct ServiceCall: Sendable {
         self.client = client
         self.received = received
     }
+}
+
+/// The tokens that a call has had read and generated, all its sequences together.
+package final class TokenTally: Sendable {
+    private let read = Atomic(0)
+    private let generated = Atomic(0)
+
+    package var promptTokens: Int { read.load(ordering: .relaxed) }
+    package var newTokens: Int { generated.load(ordering: .relaxed) }
+
+    func add(promptTokens count: Int) { read.add(count, ordering: .relaxed) }
+    func addNewToken() { generated.add(1, ordering: .relaxed) }
 }
 
 package enum ServiceReply: Sendable {

@@ -176,7 +176,7 @@ package final class TextService: Sendable {
         _ sequences: [TokenSequence], _ call: ServiceCall,
         onToken: (@Sendable (TokenSequence, GeneratedToken, [TokenScore]) -> Void)? = nil
     ) async throws -> [Continuation] {
-        let work = Task { [self] in try await runner.run(sequences, client: call.client, onToken: onToken) }
+        let work = Task { [self] in try await runner.run(sequences, of: call, onToken: onToken) }
         let id = calls.withLock { calls in
             calls.nextID += 1
             calls.running[calls.nextID] = { work.cancel() }

@@ -17,16 +17,18 @@ import UnixSignals
 /// Serves a model over HTTP: settings in, one process, until a signal.
 @main
 enum Main {
-    static let version = "0.1.0"
-
     static func main() async {
         do {
+            guard CommandLine.argc > 0 else {
+                // Nor would the language's own threads work reliably.
+                throw LatheError(.io, "The arguments cannot be read, because /proc is not mounted; mount it.")
+            }
             let settings = try Settings(
                 arguments: Array(CommandLine.arguments.dropFirst()),
                 environment: ProcessInfo.processInfo.environment, readFile: readText)
             switch settings.request {
             case .help: print(Settings.help, terminator: "")
-            case .version: print(version)
+            case .version: print(latheVersion)
             case .printConfiguration: print(settings.report, terminator: "")
             case .settingsTable: print(Settings.markdownTable, terminator: "")
             case .serve: try await serve(settings)

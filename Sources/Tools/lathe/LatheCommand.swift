@@ -12,7 +12,7 @@ struct LatheCommand: AsyncParsableCommand {
 
             Exit codes: 0 done, 1 failed (one sentence on stderr), 2 a plan or budget says no, 64 usage, 130 interrupted.
             """,
-        version: "0.1.0",
+        version: latheVersion,
         subcommands: [
             Generate.self, BatchCommand.self, Quantize.self, Prune.self, Evaluate.self, Diagnose.self,
             SweepCommand.self, FitCommand.self,
@@ -26,6 +26,7 @@ enum Main {
     static func main() async {
         Interruption.install()
         do {
+            try ProcessArguments.require()
             try Fence.settleIn()
             try ProcessArguments.requireUTF8()
             var command = try LatheCommand.parseAsRoot()

@@ -36,11 +36,13 @@ final class ServerProcess {
     let process = Process()
     private let folder: URL
 
-    init(_ arguments: [String], environment: [String: String] = [:]) throws {
+    /// - Parameter preparation: commands of a shell that then becomes the server.
+    init(_ arguments: [String], environment: [String: String] = [:], preparation: String? = nil) throws {
         folder = FileManager.default.temporaryDirectory.appendingPathComponent("lathe-serve-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        process.executableURL = URL(fileURLWithPath: Self.path)
-        process.arguments = arguments
+        process.executableURL = URL(fileURLWithPath: preparation == nil ? Self.path : "/bin/sh")
+        process.arguments =
+            preparation.map { ["-c", "\($0); exec \"$0\" \"$@\"", Self.path] + arguments } ?? arguments
         var variables = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("LATHE_") }
         variables["SWIFT_BACKTRACE"] = "enable=no"
         for (name, value) in environment { variables[name] = value }

@@ -10,8 +10,8 @@
 /// that maps the file, and can be dropped by the kernel at any time.
 ///
 /// If another process truncates the file while it is mapped, touching a page beyond the new end ends this process with
-/// SIGBUS. The library installs no signal handler, because signals belong to the program; a program that cannot trust its
-/// files either installs one, or reads them into memory of its own (`InputFile.read`).
+/// SIGBUS. The library installs no signal handler by itself, because signals belong to the program; a program that cannot
+/// trust its files either asks for one (`MappedFileLoss`), or reads them into memory of its own (`InputFile.read`).
 @safe
 package final class MappedFile: @unchecked Sendable {
     // Sendable: everything is immutable, and the map is read-only.
@@ -109,5 +109,26 @@ package final class MappedFile: @unchecked Sendable {
         #else
             _ = unsafe Glibc.madvise(address, offset + count - start, flag)
         #endif
+    }
+}
+
+// Set before anything is mapped, by one thread; read by the signal handler, so a former one is never freed.
+nonisolated(unsafe) private var lossSentence = unsafe UnsafeMutableBufferPointer<UInt8>(start: nil, count: 0)
+
+/// How a program ends when a file that it has mapped becomes shorter: by a sentence and status 1, in place of SIGBUS.
+package enum MappedFileLoss {
+    /// - Parameters:
+    ///   - file: as it should be called; fit for a terminal.
+    ///   - program: stands before the sentence.
+    package static func willEndProcess(of program: String, mapping file: String) {
+        let text = "\(program): \(file) became shorter while it was in use; convert or copy it again.\n"
+        let bytes = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: text.utf8.count)
+        _ = unsafe bytes.initialize(from: text.utf8)
+        unsafe lossSentence = bytes
+        signal(SIGBUS) { _ in
+            // Only calls that a signal handler may make.
+            unsafe _ = write(2, lossSentence.baseAddress, lossSentence.count)
+            _exit(1)
+        }
     }
 }

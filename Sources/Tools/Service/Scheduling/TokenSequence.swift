@@ -33,7 +33,7 @@ struct SequenceRunner: Sendable {
     /// - Returns: in the order of `sequences`.
     /// - Throws: `ServiceError`, `CancellationError`; the other sequences are then cancelled.
     func run(
-        _ sequences: [TokenSequence], client: String,
+        _ sequences: [TokenSequence], of call: ServiceCall,
         onToken: (@Sendable (TokenSequence, GeneratedToken, [TokenScore]) -> Void)? = nil
     ) async throws -> [Continuation] {
         try await withThrowingTaskGroup(of: (Int, Continuation).self) { group in
@@ -44,7 +44,7 @@ struct SequenceRunner: Sendable {
                 next += 1
                 group.addTask {
                     let result = try await run(
-                        sequences[place], client: client, mayBeRefused: isFirst, onToken: onToken)
+                        sequences[place], of: call, mayBeRefused: isFirst, onToken: onToken)
                     return (place, result)
                 }
             }
@@ -58,13 +58,14 @@ struct SequenceRunner: Sendable {
     }
 
     private func run(
-        _ sequence: TokenSequence, client: String, mayBeRefused: Bool,
+        _ sequence: TokenSequence, of call: ServiceCall, mayBeRefused: Bool,
         onToken: (@Sendable (TokenSequence, GeneratedToken, [TokenScore]) -> Void)?
     ) async throws -> Continuation {
         let arrival = ContinuousClock.now
         let capacity = sequence.prompt.ids.count + sequence.options.maximumTokens
-        let session = try await queue.session(tokens: capacity, client: client, mayBeRefused: mayBeRefused)
+        let session = try await queue.session(tokens: capacity, client: call.client, mayBeRefused: mayBeRefused)
         metrics.admitted(after: ContinuousClock.now - arrival, promptTokens: sequence.prompt.ids.count)
+        call.tokens.add(promptTokens: sequence.prompt.ids.count)
         let scores = sequence.scoresPrompt ? PromptScores() : nil
         var result = Continuation()
         result.tokens.reserveCapacity(min(sequence.options.maximumTokens, 256))
@@ -83,6 +84,7 @@ struct SequenceRunner: Sendable {
                     metrics.nextToken(after: now - last)
                 }
                 last = now
+                call.tokens.addNewToken()
                 onToken?(sequence, token, result.tokens.isEmpty ? result.promptScores : [])
                 result.tokens.append(token)
             }

@@ -40,6 +40,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     private var requestHead: HTTPRequestHead?
     private var body = ByteBuffer()
+    /// Of this request's body, in `rules.largeBodies` until it is answered.
+    private var largeByteCount = 0
     private var ahead = CircularBuffer<HTTPServerRequestPart>()
     private var aheadByteCount = 0
     /// What the parser said behind the last of `ahead`.
@@ -119,6 +121,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
             guard body.readableBytes + bytes.readableBytes <= rules.maximumBody else {
                 return refuse(.bodyTooLong(maximum: rules.maximumBody))
             }
+            let more = body.readableBytes + bytes.readableBytes - ConnectionRules.smallBody - largeByteCount
+            if more > 0 {
+                guard rules.largeBodies.take(more) else { return refuse(.bodiesTooMany) }
+                largeByteCount += more
+            }
             body.writeImmutableBuffer(bytes)
         case .end:
             guard phase == .body, let context, let head = requestHead else { return }
@@ -134,6 +141,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
             context.fireChannelRead(wrapInboundOut(.end(nil)))
             context.fireChannelReadComplete()
         }
+    }
+
+    private func giveBackBody() {
+        rules.largeBodies.giveBack(largeByteCount)
+        largeByteCount = 0
     }
 
     private func begin(_ head: HTTPRequestHead) {
@@ -214,6 +226,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     private func endReply(_ trailers: HTTPHeaders?, _ promise: EventLoopPromise<Void>?) {
         guard let context else { return }
+        giveBackBody()
         let byteCount = replyByteCount
         connection.update { $0.replyBytes = byteCount }
         let exchange = connection.takeExchange()
@@ -288,6 +301,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private func linger() {
         phase = .closing
         body = ByteBuffer()
+        giveBackBody()
         requestHead = nil
         ahead.removeAll()
         setDeadline(in: ConnectionRules.lingerTimeout)
@@ -432,6 +446,7 @@ extension ConnectionHandler {
         timer = nil
         ahead.removeAll()
         body = ByteBuffer()
+        giveBackBody()
         connection.end()
         if var exchange = connection.takeExchange() {
             exchange.replyBytes = replyByteCount

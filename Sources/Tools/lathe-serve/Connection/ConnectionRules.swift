@@ -4,6 +4,8 @@ import NIOHTTP1
 /// What a connection may cost, and who is told of its requests.
 struct ConnectionRules: Sendable {
     var maximumBody = 1_000_000
+    /// Shared by all connections.
+    var largeBodies = LargeBodies(maximum: .max / 2)
     /// From the first byte of a request to the end of its head.
     var headerTimeout = TimeAmount.seconds(10)
     /// From the end of the head to the end of the body.
@@ -30,6 +32,8 @@ struct ConnectionRules: Sendable {
     /// memory of the process's control group.
     static let sendBuffer = 64 << 10
     static let readBuffer = 16 << 10
+    /// Of a body, what needs no share of `largeBodies`: whoever sends little is served while others fill that.
+    static let smallBody = 16 << 10
     /// A reply is handed on in pieces of this size, so that taking one is a sign of life.
     static let writePiece = 16 << 10
     /// What is kept of requests sent ahead, before the one at hand is answered, until nothing more is read.
@@ -48,6 +52,7 @@ enum Refusal: Sendable, Equatable {
     case slowHead
     case slowBody
     case bodyTooLong(maximum: Int)
+    case bodiesTooMany
     case targetTooLong
     case headTooLong
     case expectation
@@ -64,7 +69,7 @@ enum Refusal: Sendable, Equatable {
         case .headTooLong: .requestHeaderFieldsTooLarge
         case .expectation: .expectationFailed
         case .version: .httpVersionNotSupported
-        case .crowded: .serviceUnavailable
+        case .crowded, .bodiesTooMany: .serviceUnavailable
         case .full: .tooManyRequests
         }
     }
@@ -76,6 +81,7 @@ enum Refusal: Sendable, Equatable {
         case .slowHead: "header_timeout"
         case .slowBody: "body_timeout"
         case .bodyTooLong: "body_too_long"
+        case .bodiesTooMany: "too_many_large_bodies"
         case .targetTooLong: "target_too_long"
         case .headTooLong: "headers_too_long"
         case .expectation: "expectation_unknown"
@@ -92,6 +98,7 @@ enum Refusal: Sendable, Equatable {
         case .slowHead: "The head of the request did not end in time; send it at once."
         case .slowBody: "The body of the request did not end in time; send it at once."
         case .bodyTooLong(let maximum): "The body is longer than \(maximum) bytes; send less at a time."
+        case .bodiesTooMany: "Too many large bodies are on their way at once; try again shortly."
         case .targetTooLong: "The target of the request is longer than \(ConnectionRules.maximumTarget) bytes."
         case .headTooLong: "The head of the request is too long; send fewer and shorter fields."
         case .expectation: "Of Expect only 100-continue is known here."
@@ -101,12 +108,12 @@ enum Refusal: Sendable, Equatable {
         }
     }
 
-    var retryAfterSeconds: Int? { self == .crowded || self == .full ? 1 : nil }
+    var retryAfterSeconds: Int? { [.crowded, .bodiesTooMany, .full].contains(self) ? 1 : nil }
 
     /// In the words of OpenAI's API.
     var type: String {
         switch self {
-        case .crowded: "server_error"
+        case .crowded, .bodiesTooMany: "server_error"
         case .full: "rate_limit_error"
         default: "invalid_request_error"
         }

@@ -1,3 +1,4 @@
+import LatheService
 import Synchronization
 
 /// One request and its reply, for the log and the metrics: never what was asked or answered, only its measures.
@@ -25,6 +26,8 @@ struct Exchange: Sendable {
     var requestBytes = 0
     var replyBytes = 0
     var events = 0
+    /// Of a request that generates.
+    var tokens: TokenTally?
 }
 
 /// What the event loop of a connection and the task that answers it tell each other. It outlives neither.
@@ -82,6 +85,23 @@ final class Connection: Sendable {
             }
         }
     }
+}
+
+/// The bytes of bodies beyond what each connection may hold anyway, all connections together: a plan of memory counts them.
+final class LargeBodies: Sendable {
+    private let maximum: Int
+    private let held = Atomic(0)
+
+    init(maximum: Int) { self.maximum = maximum }
+
+    /// - Returns: whether there was room; else nothing was taken.
+    func take(_ count: Int) -> Bool {
+        if held.add(count, ordering: .relaxed).newValue <= maximum { return true }
+        giveBack(count)
+        return false
+    }
+
+    func giveBack(_ count: Int) { held.subtract(count, ordering: .relaxed) }
 }
 
 /// How many connections are open, and whether one more is served in full.

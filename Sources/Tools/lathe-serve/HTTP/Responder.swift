@@ -108,6 +108,7 @@ struct Responder: HTTPResponder {
         let call = ServiceCall(
             path: route.rawValue, body: Array(body.readableBytesView), client: client,
             received: connection.exchange?.received ?? .now)
+        if route.generates { connection.update { $0.tokens = call.tokens } }
         switch await backend.reply(to: call) {
         case .document(let document): return Self.response(document)
         case .events(let events): return Self.stream(events, connection)

@@ -14,10 +14,10 @@ struct ServeApplication: Service {
     struct Configuration: Sendable {
         var host = "127.0.0.1"
         var port = 0
-        var maximumConnections = 1024
+        var maximumConnections = ServerMemory.standardConnections
         var grace = Duration.seconds(20)
         var keys: KeyRing?
-        var maximumBody = 1_000_000
+        var maximumBody = ServerMemory.standardMaximumBody
         var headerTimeout = TimeAmount.seconds(10)
         var bodyTimeout = TimeAmount.seconds(30)
         var idleTimeout = TimeAmount.seconds(60)
@@ -73,7 +73,9 @@ struct ServeApplication: Service {
             backend: backend, readiness: readiness, keys: configuration.keys, metrics: metrics, census: census,
             observer: observer, maximumBody: configuration.maximumBody, openAPI: backend.openAPI)
         let rules = ConnectionRules(
-            maximumBody: configuration.maximumBody, headerTimeout: configuration.headerTimeout,
+            maximumBody: configuration.maximumBody,
+            largeBodies: LargeBodies(maximum: ServerMemory.wholeBodies * configuration.maximumBody),
+            headerTimeout: configuration.headerTimeout,
             bodyTimeout: configuration.bodyTimeout, idleTimeout: configuration.idleTimeout,
             writeTimeout: configuration.writeTimeout,
             isAlwaysAnswered: { Route(rawValue: String($0))?.isForWatching == true },

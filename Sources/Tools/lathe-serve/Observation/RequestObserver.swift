@@ -1,4 +1,5 @@
 import LatheFormat
+import LatheService
 import Logging
 import Synchronization
 
@@ -39,18 +40,21 @@ final class RequestObserver: Sendable {
         let isRefused = exchange.status == 429 || exchange.status == 503
         let level: Logger.Level = isWatching || isRefused ? .debug : .info
         guard level >= logger.logLevel else { return }
-        logger.log(
-            level: level, "request",
-            metadata: [
-                "id": "\(exchange.id)", "method": "\(exchange.method)", "route": "\(exchange.route)",
-                "status": .stringConvertible(exchange.status), "ending": "\(ending.rawValue)",
-                "seconds": .stringConvertible(Self.rounded(duration)),
-                "head_seconds": .stringConvertible(
-                    Self.rounded(exchange.firstByte.map { exchange.received.duration(to: $0).seconds } ?? 0)),
-                "request_bytes": .stringConvertible(exchange.requestBytes),
-                "reply_bytes": .stringConvertible(exchange.replyBytes),
-                "events": .stringConvertible(exchange.events),
-            ])
+        var metadata: Logger.Metadata = [
+            "id": "\(exchange.id)", "method": "\(exchange.method)", "route": "\(exchange.route)",
+            "status": .stringConvertible(exchange.status), "ending": "\(ending.rawValue)",
+            "seconds": .stringConvertible(Self.rounded(duration)),
+            "head_seconds": .stringConvertible(
+                Self.rounded(exchange.firstByte.map { exchange.received.duration(to: $0).seconds } ?? 0)),
+            "request_bytes": .stringConvertible(exchange.requestBytes),
+            "reply_bytes": .stringConvertible(exchange.replyBytes),
+            "events": .stringConvertible(exchange.events),
+        ]
+        if let tokens = exchange.tokens {
+            metadata["prompt_tokens"] = .stringConvertible(tokens.promptTokens)
+            metadata["new_tokens"] = .stringConvertible(tokens.newTokens)
+        }
+        logger.log(level: level, "request", metadata: metadata)
     }
 
     /// Microseconds.

@@ -1,4 +1,5 @@
 import LatheFormat
+import LatheService
 
 /// One setting of the server: everything that flags, variables, the file, the help and the documentation say of it.
 struct Setting: Sendable {
@@ -73,7 +74,8 @@ extension Setting {
             key: "server.shutdown-grace", flag: "shutdown-grace", kind: .seconds(0...3600), standard: "20",
             summary: "seconds that running requests have to end after SIGTERM"),
         Setting(
-            key: "server.max-connections", flag: "max-connections", kind: .count(1...65536), standard: "1024",
+            key: "server.max-connections", flag: "max-connections", kind: .count(1...65536),
+            standard: "\(ServerMemory.standardConnections)",
             summary: "open connections; further ones are answered 503, health checks excepted"),
         Setting(
             key: "server.max-body", flag: "max-body", kind: .bytes(1024...1 << 30), standard: "1MB",

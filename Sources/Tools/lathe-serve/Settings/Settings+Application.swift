@@ -65,6 +65,7 @@ extension Settings {
         let plan = try ServicePlan.fitting(settings) { options throws(LatheError) in
             try MemoryPlan(outline: outline, options: options)
         }
+        MappedFileLoss.willEndProcess(of: "lathe-serve", mapping: String(printable(path)))
         let model = try Model.open(path)
         return try TextService(
             model: model, plan: try MemoryPlan(model: model, options: plan.options), settings: settings,

@@ -2,6 +2,7 @@ import ArgumentParser
 import Lathe
 import LatheCompiler
 import LatheFormat
+import LatheService
 import LatheWorkbench
 
 struct PlanCommand: AsyncParsableCommand {
@@ -12,40 +13,86 @@ struct PlanCommand: AsyncParsableCommand {
             Nothing is loaded. Without --memory-budget the limit under which this process lives counts, where it has one \
             (control group, resource limit). Where the plan does not fit, changes that would make it fit are computed and \
             printed, and the exit code is 2.
+
+            With --serve it is the plan of `lathe serve`: its program and its connections count too, and without --sessions as \
+            many sessions are taken as the budget holds. The total is the limit to give its container.
             """)
 
     @OptionGroup var model: ModelArguments
-    @Option(help: ArgumentHelp("Sessions that may exist at once, each of a whole context.", valueName: "k"))
-    var sessions: Int = 1
+    @Option(
+        help: ArgumentHelp(
+            "Sessions that may exist at once, each of a whole context. (default: 1; with --serve, what fits)",
+            valueName: "k"))
+    var sessions: Int?
+    @Flag(help: "Plan for `lathe serve`.")
+    var serve = false
+    @Option(
+        help: ArgumentHelp(
+            "With --serve: connections that may be open. (default: \(ServerMemory.standardConnections))", valueName: "n"
+        ))
+    var maxConnections: Int?
+    @Option(
+        help: ArgumentHelp(
+            "With --serve: the longest body of a request. (default: \(Bytes.text(ServerMemory.standardMaximumBody)))",
+            valueName: "1MB"))
+    var maxBody: ByteCount?
     @Option(help: ArgumentHelp("What the whole process may take.", valueName: "700MB"))
     var memoryBudget: ByteCount?
     @Flag(help: "Print one JSON object.")
     var json = false
 
-    func validate() throws { try model.requireOneThreadCount() }
+    func validate() throws {
+        try model.requireOneThreadCount()
+        if !serve, maxConnections != nil || maxBody != nil {
+            throw ValidationError("--max-connections and --max-body are the server's; give --serve too.")
+        }
+        if let maxConnections, !(1...65536).contains(maxConnections) {
+            throw ValidationError("--max-connections takes a number from 1 to 65536.")
+        }
+    }
 
     func run() async throws {
-        var options = model.engineOptions(budget: memoryBudget)
-        options.maximumSessions = sessions
-        let plan = try MemoryPlan(outline: try model.outline(), options: options)
+        let plan = try makePlan()
         if json { printJSON(plan) } else { printTable(plan) }
         try plan.requireFit()
+    }
+
+    private func makePlan() throws(LatheError) -> MemoryPlan {
+        let outline = try model.outline()
+        var options = model.engineOptions(budget: memoryBudget)
+        options.maximumSessions = sessions ?? 1
+        guard serve else { return try MemoryPlan(outline: outline, options: options) }
+        options.runtimeBytes = ServerMemory.runtimeByteCount
+        options.serverBytes = ServerMemory.byteCount(
+            connections: maxConnections ?? ServerMemory.standardConnections,
+            maximumBody: maxBody?.bytes ?? ServerMemory.standardMaximumBody)
+        // What was asked for is shown, whether it fits or not; so is the least that there can be.
+        guard sessions == nil else { return try MemoryPlan(outline: outline, options: options) }
+        var settings = ServiceSettings(modelName: model.model)
+        settings.engine = options
+        let fitting = try? ServicePlan.fitting(settings) { options throws(LatheError) in
+            try MemoryPlan(outline: outline, options: options)
+        }
+        if let fitting { return fitting }
+        return try MemoryPlan(outline: outline, options: options)
     }
 
     /// What a person would type for `suggestion`.
     private func arguments(_ suggestion: MemoryPlan.Suggestion) -> [String] {
         var options: [(String, String?)] = [
             ("--memory-budget", memoryBudget.map { "\($0.bytes)" }), ("--context", model.context.map { "\($0)" }),
-            ("--sessions", sessions == 1 ? nil : "\(sessions)"), ("--kv", model.kv?.rawValue),
+            ("--sessions", sessions.map { "\($0)" }), ("--kv", model.kv?.rawValue),
             ("--weights", model.weights?.rawValue), ("--threads", model.threads.map { "\($0.first)" }),
             ("--prefill-chunk", model.prefillChunk == 256 ? nil : "\(model.prefillChunk)"),
             ("--weights-in", model.weightsIn?.rawValue), ("--numa", model.numa?.rawValue),
+            ("--max-connections", maxConnections.map { "\($0)" }), ("--max-body", maxBody.map { "\($0.bytes)" }),
         ]
         let changes = stride(from: 0, to: suggestion.arguments.count, by: 2).map {
             (suggestion.arguments[$0], suggestion.arguments[$0 + 1])
         }
         for (name, value) in changes { options[options.firstIndex { $0.0 == name }!].1 = value }
-        return ["plan", "--model", model.model] + options.flatMap { name, value in value.map { [name, $0] } ?? [] }
+        return ["plan", "--model", model.model] + (serve ? ["--serve"] : [])
+            + options.flatMap { name, value in value.map { [name, $0] } ?? [] }
     }
 
     private func printJSON(_ plan: MemoryPlan) {
@@ -58,6 +105,7 @@ struct PlanCommand: AsyncParsableCommand {
                 JSONObject(MemoryCategory.allCases.map { ($0.rawValue, JSON.number(plan.byteCount($0))) })),
             "context": .number(plan.contextLength),
             "sessions": .number(plan.sessions),
+            "kv_tokens": .number(plan.keyValueTokens),
             "maximum_sessions": plan.maximumSessions.map(JSON.number) ?? .null,
             "suggestions": .array(
                 plan.suggestions().map { suggestion in
@@ -87,6 +135,7 @@ struct PlanCommand: AsyncParsableCommand {
             ])
         }
         StandardOutput.write(table.text)
+        if serve { StandardOutput.print("The limit to give the server's container: \(total) bytes, or more.") }
         guard !plan.fits else { return }
         let suggestions = plan.suggestions()
         StandardOutput.print(suggestions.isEmpty ? "No change of options makes it fit." : "It would fit with:")
@@ -119,7 +168,10 @@ extension MemoryPlan {
         switch category {
         case .weights: nodes.nodes.isEmpty ? "" : "a copy on \(nodes), made beside the file's largest matrix"
         case .keyValueCache:
-            "\(sessions) session\(sessions == 1 ? "" : "s") of \(contextLength) tokens in \(keyValueType.rawValue)"
+            sessions * contextLength > keyValueTokens
+                ? "\(keyValueTokens) tokens in \(keyValueType.rawValue), which \(sessions) sessions share"
+                : "\(sessions) session\(sessions == 1 ? "" : "s") of \(contextLength) tokens in \(keyValueType.rawValue)"
+        case .server: byteCount(.server) > 0 ? "connections, and bodies of requests on their way" : ""
         case .runtime: "language runtime and libraries, measured once for this program"
         default: ""
         }

@@ -59,6 +59,12 @@ private func systemMessage(_ code: Int32) -> String {
 }
 
 enum ProcessArguments {
+    /// The language reads a process's arguments where Linux shows them, and has none at all where it cannot.
+    static func require() throws(LatheError) {
+        guard CommandLine.argc == 0 else { return }
+        throw LatheError(.io, "The arguments cannot be read, because /proc is not mounted; mount it.")
+    }
+
     /// The language mends arguments that are not UTF-8 without a word; a prompt must not be changed on its way.
     static func requireUTF8() throws(LatheError) {
         for index in 0..<Int(CommandLine.argc) {
@@ -103,15 +109,12 @@ private func environmentWords() -> UnsafeMutablePointer<UnsafeMutablePointer<CCh
     #endif
 }
 
-// Written by the main thread before anything is mapped, read by the handler of SIGBUS; never freed.
-nonisolated(unsafe) private var mappingMessage = unsafe UnsafeMutableBufferPointer<UInt8>(start: nil, count: 0)
-// Likewise, for SIGINT.
+// Written by the main thread, read by the handler of SIGINT; never freed.
 nonisolated(unsafe) private var interruptionMessage = unsafe UnsafeMutableBufferPointer<UInt8>(start: nil, count: 0)
 
 enum Interruption {
     /// SIGINT ends the process with 130: temporary files of a conversion have no name yet, so nothing is left behind. What a
     /// command leaves on purpose, `willLeave` says.
-    /// SIGBUS means that a mapped file became shorter under us; it ends with a sentence instead of a crash report.
     static func install() {
         signal(SIGINT) { _ in
             // Only calls that a signal handler may make.
@@ -122,29 +125,20 @@ enum Interruption {
         // A write beyond RLIMIT_FSIZE is then an error like a full disk.
         signal(SIGXFSZ, SIG_IGN)
         willMap("The model file")
-        signal(SIGBUS) { _ in
-            // Only calls that a signal handler may make.
-            unsafe _ = write(2, mappingMessage.baseAddress, mappingMessage.count)
-            _exit(1)
-        }
     }
 
-    /// Says which file it is that SIGBUS will speak of.
+    /// Says which file it is that may become shorter under us.
     static func willMap(_ file: String) {
-        unsafe mappingMessage = message(
-            "lathe: \(printable(file)) became shorter while it was in use; convert or copy it again.\n")
+        MappedFileLoss.willEndProcess(of: "lathe", mapping: printable(file))
     }
 
     /// Says what stands behind when the process is interrupted.
     static func willLeave(_ sentence: String) {
         // Below a progress bar, which stays as it was.
-        unsafe interruptionMessage = message("\(StandardError.isTerminal ? "\n" : "")lathe: \(printable(sentence))\n")
-    }
-
-    private static func message(_ text: String) -> UnsafeMutableBufferPointer<UInt8> {
+        let text = "\(StandardError.isTerminal ? "\n" : "")lathe: \(printable(sentence))\n"
         let message = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: text.utf8.count)
         _ = unsafe message.initialize(from: text.utf8)
-        return unsafe message
+        unsafe interruptionMessage = message
     }
 
     static func exitProcess(_ code: Int32) -> Never { exit(code) }
