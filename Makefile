@@ -53,6 +53,7 @@ bench-formats: build ## time dense, int4 and sparse weights of GPT-2 small besid
 
 load: build ## load lathe-serve as users will, beside llama.cpp's server: ARGUMENTS="--model gpt2=gpt2.lathe"
 	@python3 Benchmarks/load/load.py speed --program $(BIN)/lathe-serve $(ARGUMENTS)
+	@python3 Benchmarks/load/load.py stall --program $(BIN)/lathe-serve $(ARGUMENTS)
 	@python3 Benchmarks/load/load.py overload --program $(BIN)/lathe-serve $(ARGUMENTS)
 	@python3 Benchmarks/load/load.py report
 

@@ -2,6 +2,7 @@
 """Loads lathe-serve as its users will, beside llama.cpp's server, and writes docs/service.md.
 
     python3 Benchmarks/load/load.py speed     requests/s, time to first token, tokens/s at 1, 8, 32 clients
+    python3 Benchmarks/load/load.py stall     time between tokens while long prompts come in
     python3 Benchmarks/load/load.py overload  2, 10, 100 times as many clients as sessions, by wrk, in 700 MB
     python3 Benchmarks/load/load.py soak      30 minutes of mixed requests: memory must stay flat
 
@@ -79,6 +80,50 @@ def speed(arguments: argparse.Namespace) -> None:
     keep("speed", {"tokens": arguments.tokens, "threads": arguments.threads, "results": results})
 
 
+def stall(arguments: argparse.Namespace) -> None:
+    """Four streams, without and with a client that sends one prompt of nearly a whole context after the other."""
+    results = []
+    for name, model in arguments.models:
+        server = servers.lathe(arguments.program, model, arguments.log, "--sessions", str(arguments.sessions), *arguments.options)
+        target = client.Target("127.0.0.1", server.port)
+        context = server.ask("/v1/models")["data"][0]["context_length"]
+        long_tokens = context - 32
+
+        def long_body(index: int, number: int) -> dict:
+            source = random.Random(f"long {index} {number}")
+            ids = [source.randrange(1000) for _ in range(long_tokens)]
+            return body("", 1) | {"prompt": ids, "max_tokens": 1}
+
+        async def both(number: int, with_long: bool) -> tuple[list[client.Outcome], float, int]:
+            loops = [client.closed_loop(target, 4, arguments.seconds, lambda c, n: body(f"{number} {c} {n}", arguments.tokens))]
+            if with_long:
+                loops.append(client.closed_loop(target, 1, arguments.seconds, long_body))
+            (outcomes, seconds), *rest = await asyncio.gather(*loops)
+            return outcomes, seconds, sum(1 for o in rest[0][0] if o.status == 200) if rest else 0
+
+        for number in range(arguments.rounds):
+            for with_long in (False, True) if number % 2 == 0 else (True, False):
+                outcomes, seconds, prompts = niced(both(number, with_long))
+                longest = max((gap for outcome in outcomes for gap in outcome.gaps), default=None)
+                results.append({
+                    "model": name, "round": number, "long": with_long, "long_tokens": long_tokens, "long_prompts": prompts,
+                    "gap_longest_seconds": longest, **summary(outcomes, seconds),
+                })  # fmt: skip
+                say(f"{name}, {prompts} long prompts: between tokens p99 {1e3 * results[-1]['gap_p99_seconds']:.1f} ms")
+        server.stop()
+    keep("stall", {"tokens": arguments.tokens, "results": results})
+
+
+def refusals(server: servers.Server) -> dict[str, int]:
+    """The server's own count of refusals by how long they took, from the head read to the reply written."""
+    counts: dict[str, int] = {}
+    for line in server.text("/metrics").splitlines():
+        if line.startswith("lathe_http_request_duration_seconds_bucket{") and ('status="429"' in line or 'status="503"' in line):
+            bound = line.split('le="')[1].split('"')[0]
+            counts[bound] = counts.get(bound, 0) + int(float(line.rsplit(" ", 1)[1]))
+    return counts
+
+
 def overload(arguments: argparse.Namespace) -> None:
     """wrk keeps the server overloaded; a polite client beside it times how soon it is refused or answered."""
     results = []
@@ -89,6 +134,7 @@ def overload(arguments: argparse.Namespace) -> None:
         idle = server.memory("VmRSS")
         for factor in arguments.factors:
             connections = factor * arguments.sessions
+            before = refusals(server)
             script = pathlib.Path(__file__).with_name("overload.lua")
             wrk = subprocess.Popen(
                 ["nice", "-n", "10", "wrk", "-c", str(connections), "-t", "1", "-d", f"{arguments.seconds:.0f}", "--timeout", "120", "-s", str(script),
@@ -98,6 +144,7 @@ def overload(arguments: argparse.Namespace) -> None:
             probes = niced(polite(target, arguments.seconds - 1, arguments.tokens))
             output, _ = wrk.communicate()
             told = json.loads(output.strip().splitlines()[-1])
+            after = {bound: count - before.get(bound, 0) for bound, count in refusals(server).items()}
             statuses: dict[str, int] = {}
             for part in told["statuses"]:
                 for status, count in part.items():
@@ -109,7 +156,7 @@ def overload(arguments: argparse.Namespace) -> None:
                 "connect_errors": told["connect_errors"], "read_errors": told["read_errors"], "timeouts": told["timeouts"],
                 "refusal_p50_seconds": client.percentile(refused, 0.5), "refusal_p99_seconds": client.percentile(refused, 0.99),
                 "refusals_with_retry_after": sum(1 for p in probes if p.status in (429, 503) and p.retry_after),
-                "refusals": len(refused), "served_p99_seconds": client.percentile(served, 0.99), "served": len(served),
+                "server_refusals": after, "refusals": len(refused), "served_p99_seconds": client.percentile(served, 0.99), "served": len(served),
                 "resident_bytes": server.memory("VmRSS"), "peak_resident_bytes": server.memory("VmHWM"),
                 "idle_resident_bytes": idle, "is_running": server.is_running,
             }  # fmt: skip
@@ -220,7 +267,7 @@ def keep(name: str, result: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["speed", "overload", "soak", "report"])
+    parser.add_argument("what", choices=["speed", "stall", "overload", "soak", "report"])
     parser.add_argument("--program", type=pathlib.Path, default=pathlib.Path(".build/release/lathe-serve"))
     parser.add_argument("--model", action="append", default=[], metavar="NAME=FILE", help="a .lathe file; may be repeated")
     parser.add_argument("--gguf", action="append", default=[], metavar="NAME=FILE", help="the same model for llama.cpp")
@@ -250,7 +297,7 @@ def main() -> None:
         parser.error("name a model: --model gpt2=gpt2.lathe")
     if arguments.what == "overload" and not shutil.which("wrk"):
         sys.exit("wrk is missing: apt-get install wrk")
-    {"speed": speed, "overload": overload, "soak": soak}[arguments.what](arguments)
+    {"speed": speed, "stall": stall, "overload": overload, "soak": soak}[arguments.what](arguments)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import statistics
 def write(results: pathlib.Path, docs: pathlib.Path) -> None:
     found = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
     parts = ["# The service under load", "", "Written by `make load`, from what `Benchmarks/load/load.py` measured."]
-    for name, section in (("speed", _speed), ("overload", _overload), ("soak", _soak)):
+    for name, section in (("speed", _speed), ("stall", _stall), ("overload", _overload), ("soak", _soak)):
         if name in found:
             parts += ["", *section(found[name])]
     (docs / "service.md").write_text("\n".join(parts) + "\n")
@@ -48,10 +48,11 @@ def _overload(record: dict) -> list[str]:
         f"## Overload ({record['date']})",
         "",
         f"`wrk` keeps 2, 10, 100 times as many connections busy as there are sessions ({record['sessions']}), each asking for "
-        f"{record['tokens']} tokens; beside it ten polite requests a second are timed. Budget {record['memory']}.",
+        f"{record['tokens']} tokens; beside it ten polite requests a second are timed. Budget {record['memory']}. \"In the server\" counts every refusal, from its head read to its reply written; the "
+        "other times are a client's, which waits for a processor beside `wrk` and the server.",
         "",
-        "| Model | Load | Answered 200 | Refused 429/503 | Other | Refusal p50, ms | p99 | With Retry-After | Served p99, s | Resident, MB | Peak, MB |",
-        "| :-- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
+        "| Model | Load | Answered 200 | Refused 429/503 | Other | In the server within 50 ms | Refusal p50, ms | p99 | With Retry-After | Served p99, s | Resident, MB | Peak, MB |",
+        "| :-- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for result in record["results"]:
         statuses = {int(status): count for status, count in result["statuses"].items()}
@@ -60,13 +61,40 @@ def _overload(record: dict) -> list[str]:
         other += result["connect_errors"] + result["read_errors"] + result["timeouts"]
         served = result["served_p99_seconds"]
         cells = [
-            str(statuses.get(200, 0)), str(refused), str(other), _milliseconds(result["refusal_p50_seconds"]),
+            str(statuses.get(200, 0)), str(refused), str(other), _share(result["server_refusals"]), _milliseconds(result["refusal_p50_seconds"]),
             _milliseconds(result["refusal_p99_seconds"]),
             f"{result['refusals_with_retry_after']}/{result['refusals']}", "–" if served is None else f"{served:.2f}",
             f"{result['resident_bytes'] / 1e6:.1f}", f"{result['peak_resident_bytes'] / 1e6:.1f}",
         ]  # fmt: skip
         rows.append(f"| {result['model']} | {result['factor']}× | {' | '.join(cells)} |")
     return rows
+
+
+def _stall(record: dict) -> list[str]:
+    rows = [
+        f"## Long prompts beside streams ({record['date']})",
+        "",
+        f"Four clients stream {record['tokens']} tokens each, again and again; then the same while a fifth sends one prompt of nearly a "
+        "whole context after the other. Long prompts are read in chunks of 256 tokens, one a step. Medians over rounds.",
+        "",
+        "| Model | Long prompts | Between tokens p50, ms | p99 | longest | Tokens/s of the streams |",
+        "| :-- | :-- | --: | --: | --: | --: |",
+    ]
+    for model in dict.fromkeys(result["model"] for result in record["results"]):
+        for with_long in (False, True):
+            found = [r for r in record["results"] if r["model"] == model and r["long"] == with_long]
+            title = "none"
+            if with_long:
+                title = f"{_median(r['long_prompts'] for r in found):.0f} of {found[0]['long_tokens']} tokens"
+            cells = [_milliseconds(_median(r[f"gap_{which}_seconds"] for r in found)) for which in ("p50", "p99", "longest")]
+            cells.append(f"{_median(r['tokens_per_second'] for r in found):.0f}")
+            rows.append(f"| {model} | {title} | {' | '.join(cells)} |")
+    return rows
+
+
+def _share(buckets: dict) -> str:
+    total = buckets.get("+Inf", 0)
+    return f"{100 * buckets['0.05'] / total:.1f} %" if total else "–"
 
 
 def _soak(record: dict) -> list[str]:

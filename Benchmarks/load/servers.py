@@ -1,5 +1,6 @@
 """The servers that are compared, each a process of its own on the loopback interface."""
 
+import json
 import os
 import pathlib
 import signal
@@ -37,6 +38,14 @@ class Server:
                 return reply.status == 200
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
+
+    def text(self, path: str) -> str:
+        # It may be overloaded.
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as reply:
+            return reply.read().decode()
+
+    def ask(self, path: str) -> dict:
+        return json.loads(self.text(path))
 
     def memory(self, field: str) -> int:
         """Bytes of a field of /proc/PID/status: VmRSS, VmHWM."""

@@ -114,7 +114,7 @@ import Testing
             #expect(
                 text.contains(#"lathe_http_requests_total{ending="sent",route="/tokenize",status="200"} 3"#), "\(text)")
             #expect(text.contains(#"lathe_http_requests_total{ending="sent",route="other",status="404"} 1"#))
-            #expect(text.contains(#"lathe_http_request_duration_seconds_count{route="/tokenize"} 3"#))
+            #expect(text.contains(#"lathe_http_request_duration_seconds_count{route="/tokenize",status="200"} 3"#))
             #expect(text.contains("\nlathe_http_connections "))
         }
     }

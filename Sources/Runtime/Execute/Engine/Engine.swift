@@ -14,8 +14,8 @@ public struct EngineOptions: Sendable, Hashable {
     public var keyValueTokens: Int?
     /// nil: float16 for quantized weights, float32 for float32 weights.
     public var keyValueType: KeyValueType?
-    /// Prompt tokens that go through the model in one pass. Larger is a little faster, takes more memory, and delays
-    /// other sessions' tokens; no result depends on it.
+    /// Prompt tokens that go through the model in one pass; a quarter of them while other sessions decode. Larger is a little
+    /// faster, takes more memory, and delays other sessions' tokens; no result depends on it.
     public var prefillChunk: Int = 256
     /// Lowers the instruction-set level by name; nil: `LATHE_ISA`, else the machine's best.
     public var instructionSet: String?

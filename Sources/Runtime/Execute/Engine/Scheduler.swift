@@ -157,9 +157,10 @@ final class Scheduler: Sendable {
     }
 
     /// Decides how many tokens of each waiting prompt this step feeds. The shortest rest goes first, so that a long prompt does
-    /// not hold up short ones; the oldest gets a quarter of the chunk at least, so that none waits for ever.
+    /// not hold up short ones; the oldest gets a quarter of the chunk at least, so that none waits for ever. Where others decode
+    /// the chunk is a quarter of itself: each of their tokens waits for it.
     private func shareChunk(among active: [Request]) {
-        var left = prefillChunk
+        var left = active.contains { $0.isStarted } ? max(1, prefillChunk / 4) : prefillChunk
         guard let oldest = active.first(where: { !$0.isStarted }) else { return }
         for request in active where !request.isStarted { request.share = 0 }
         oldest.share = min(max(1, left / 4), oldest.pendingCount)

@@ -34,7 +34,9 @@ final class RequestObserver: Sendable {
         metrics.counter(
             "lathe_http_requests_total", [("route", exchange.route), ("status", status), ("ending", ending.rawValue)]
         ).increment(by: Int64(1))
-        metrics.histogram("lathe_http_request_duration_seconds", [("route", exchange.route)]).record(duration)
+        metrics.histogram(
+            "lathe_http_request_duration_seconds", [("route", exchange.route), ("status", status)]
+        ).record(duration)
         // What is asked every few seconds by machines would bury the rest, and so would a storm's refusals, which the metrics count.
         let isWatching = Route(rawValue: exchange.route)?.isForWatching == true && exchange.status < 400
         let isRefused = exchange.status == 429 || exchange.status == 503
