@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 THREADS ?= 1,2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-arm test-numa lint format bench bench-formats bench-kernels compare quality proof fuzz api-fuzz load soak lm-eval clean
+.PHONY: help setup build demo test test-arm test-numa lint format bench bench-formats bench-kernels compare quality proof fuzz api-fuzz load soak sanitize quota lm-eval clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,12 @@ load: build ## load lathe-serve as users will, beside llama.cpp's server: ARGUME
 soak: build ## half an hour of mixed requests; memory must stay flat: ARGUMENTS="--model novelist=novelist.lathe"
 	@python3 Benchmarks/load/load.py soak --seconds 1800 --program $(BIN)/lathe-serve $(ARGUMENTS)
 	@python3 Benchmarks/load/load.py report
+
+sanitize: build ## run the service under ThreadSanitizer and the server under LeakSanitizer (a quarter of an hour)
+	@scripts/sanitize.sh
+
+quota: build ## hold the threads chosen under a processor quota to every number by hand: MODEL=gpt2.lathe
+	@python3 Benchmarks/quota.py --lathe $(BIN)/lathe --model $(MODEL)
 
 lm-eval: build ## hold the server's log-likelihoods to transformers' by lm-evaluation-harness: PYTHON=venv/bin/python
 	@$(or $(PYTHON),python3) Benchmarks/lm_eval/run.py --bin $(BIN)

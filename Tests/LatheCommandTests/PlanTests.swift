@@ -38,9 +38,12 @@ import Testing
     @Test func suggestionsRunAsPrinted() async throws {
         let model = try await Fixtures.novelistFile.path
         var count = 0
-        for budget in ["45MB", "50MB", "60MB", "70MB"] {
+        let programs = [
+            ["45MB"], ["50MB"], ["60MB"], ["70MB"], ["140MB", "--serve"], ["90MB", "--serve", "--max-body", "2MB"],
+        ]
+        for options in programs {
             let refused = try await CommandLineTool.run(
-                "plan", "--model", model, "--memory-budget", budget, "--sessions", "8", "--json")
+                ["plan", "--model", model, "--sessions", "8", "--json", "--memory-budget"] + options)
             #expect(refused.status == 2)
             #expect(refused.errors.hasPrefix("lathe: ") && refused.errors.contains("budget"), "\(refused.errors)")
             let object = try JSON.parse(refused.output, source: "stdout").object(at: "stdout")
@@ -58,7 +61,28 @@ import Testing
                 count += 1
             }
         }
-        #expect(count >= 5)
+        #expect(count >= 7)
+    }
+
+    /// A server's plan has its connections and its own program in it, and as many sessions as fit where nothing is said.
+    @Test func serversTakeMore() async throws {
+        let model = try await Fixtures.novelistFile.path
+        let alone = try await plan("--model", model, "--sessions", "16")
+        let served = try await plan("--model", model, "--serve")
+        #expect(try served.int("sessions", in: "plan") == 16)
+        let extra = try served.int("total_bytes", in: "plan") - alone.int("total_bytes", in: "plan")
+        // 16 MB of program, 1024 connections of 50 kB, eight bodies of 1 MB.
+        #expect(extra == 16_000_000 + 1024 * 50_000 + 8_000_000)
+        let small = try await plan("--model", model, "--serve", "--max-connections", "10", "--max-body", "64KiB")
+        let less = try served.int("total_bytes", in: "plan") - small.int("total_bytes", in: "plan")
+        #expect(less == 1014 * 50_000 + 8 * (1_000_000 - 65_536))
+        let tight = try await plan("--model", model, "--serve", "--memory-budget", "130MB")
+        #expect(try tight.bool("fits", in: "plan") && tight.int("sessions", in: "plan") < 16)
+        let none = try await CommandLineTool.run("plan", "--model", model, "--serve", "--memory-budget", "80MB")
+        #expect(none.status == 2 && none.text.contains("missing"), "\(none.errors)")
+        #expect(try await CommandLineTool.run("plan", "--model", model, "--max-connections", "5").status == 64)
+        #expect(
+            try await CommandLineTool.run("plan", "--model", model, "--serve", "--max-connections", "0").status == 64)
     }
 
     @Test(arguments: ["700MB", "668MiB", "0.7G", "0.7GB", "700000000", "700 MB", "684000KiB"])

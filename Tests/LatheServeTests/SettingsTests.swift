@@ -1,5 +1,6 @@
 import Foundation
 import LatheFormat
+import LatheService
 import Testing
 
 @testable import LatheServe
@@ -26,6 +27,13 @@ private func message(_ body: () throws -> Void) -> String {
 }
 
 @Suite struct SettingsTests {
+    /// `lathe plan --serve` takes its own.
+    @Test func standardsAreThoseOfThePlan() {
+        #expect(
+            Setting.named(key: "server.max-body")?.standard.flatMap(ByteSize.parse) == ServerMemory.standardMaximumBody)
+        #expect(Setting.named(key: "server.max-connections")?.standard == "\(ServerMemory.standardConnections)")
+    }
+
     @Test func namesAndStandardsAreSound() {
         for setting in Setting.table {
             #expect(Setting.table.filter { $0.key == setting.key }.count == 1)

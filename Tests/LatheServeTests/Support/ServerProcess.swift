@@ -43,8 +43,11 @@ final class ServerProcess {
         process.executableURL = URL(fileURLWithPath: preparation == nil ? Self.path : "/bin/sh")
         process.arguments =
             preparation.map { ["-c", "\($0); exec \"$0\" \"$@\"", Self.path] + arguments } ?? arguments
-        var variables = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("LATHE_") }
+        let inherited = ProcessInfo.processInfo.environment
+        var variables = inherited.filter { !$0.key.hasPrefix("LATHE_") }
         variables["SWIFT_BACKTRACE"] = "enable=no"
+        // A sanitizer's runtime, for the server alone (scripts/sanitize.sh).
+        variables["LD_PRELOAD"] = inherited["LATHE_TEST_PRELOAD"]
         for (name, value) in environment { variables[name] = value }
         process.environment = variables
         for name in ["out", "err"] { try Data().write(to: folder.appendingPathComponent(name)) }
