@@ -291,6 +291,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--phases", default=",".join(phase["name"] for phase in PHASES))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--full", action="store_true", help="float on one thread, gpt2-medium on one or in float, too")
+    parser.add_argument("--best-isa", action="store_true", help="Lathe at the machine's best instruction set alone")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--retries", type=int, default=1, help="of a pass that other work disturbed")
     parser.add_argument("--redo-disturbed", action="store_true", help="measure passes again that other work disturbed")
@@ -310,7 +311,7 @@ def _arguments() -> argparse.Namespace:
         if contender.engine in {names[peer] for peer in peers} and contender.precision in precisions
     ]
     if not arguments.report_only:
-        levels = {None, *lathe_engine.lowered_levels(arguments.lathe)}
+        levels = {None} if arguments.best_isa else {None, *lathe_engine.lowered_levels(arguments.lathe)}
         arguments.contenders = [contender for contender in arguments.contenders if contender.isa in levels]
     return arguments
 

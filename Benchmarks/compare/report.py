@@ -270,7 +270,7 @@ def _earlier(results: Results, machine: dict) -> list[str]:
             now = statistics.median(value / probe for value, probe in pairs)
             share = now * earlier["probe_bytes_per_second"][str(threads)] / then
             middle = statistics.median(value for value, _ in pairs)
-            reason = "" if share >= 0.8 else _reason(name, middle / then, machine)
+            reason = "" if share >= 0.8 else _reason(entry["contender"], name, middle / then, machine)
             lines.append(
                 f"| {model} | {threads} | {title(entry['contender'])} | {name.replace('_', ' ')} | {then} "
                 f"| {middle:.0f} | {middle / then:.2f} | {share:.2f} | {reason} |"
@@ -278,7 +278,7 @@ def _earlier(results: Results, machine: dict) -> list[str]:
     return lines if len(lines) > 6 else []
 
 
-def _reason(name: str, share: float, machine: dict) -> str:
+def _reason(contender: str, name: str, share: float, machine: dict) -> str:
     """`share` is that of the figures alone."""
     computes = name.startswith("prefill") or name == "batch_8"
     if computes and share >= 0.8:
@@ -287,4 +287,7 @@ def _reason(name: str, share: float, machine: dict) -> str:
         return "the earlier processor had AMX, this one has none"
     if share >= 0.8:
         return "as fast as then although this memory is faster: bound by something else"
+    if contender.startswith("llama_cpp_") and "amx_int8" in machine["lacks"]:
+        # ggml-cpu/amx/mmq.cpp: weights packed for tiles, which one row multiplies by VNNI instructions.
+        return "with AMX it packs weights for it, and decodes by that layout too; without, it does not"
     return "unexplained: look at the peer's set-up"

@@ -103,7 +103,7 @@ import Testing
 
     /// FAULT 39: what runs may end within the grace, nothing new begins; and after kill −9 there is nothing to repair.
     @Test func endsWhatRunsBeforeItGoes() async throws {
-        let (server, port) = try await start("--context", "512")
+        let (server, port) = try await start("--context", "512", "--shutdown-grace", "200")
         let ready = try await Wire(port: port)
         let refused = try await Wire(port: port)
         let live = try await Wire(port: port)
