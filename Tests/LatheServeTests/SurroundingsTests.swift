@@ -118,8 +118,8 @@
             }
             #expect(statuses.count == count && statuses.allSatisfy { $0 == 200 })
             let peak = try #require(try await memory()["peak_resident_bytes"] as? Int)
-            // It was really written to, and never over.
-            #expect(peak > 590_000_000 && peak < 700_000_000, "\(peak)")
+            // Most of it was really written to (the first sequences end before the last are long), and never over.
+            #expect(peak > 450_000_000 && peak < 700_000_000, "\(peak)")
             #expect(group.killCount == 0)
             kill(server.process.processIdentifier, SIGTERM)
             #expect(try await server.end() == 0)

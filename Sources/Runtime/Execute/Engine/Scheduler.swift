@@ -160,9 +160,11 @@ final class Scheduler: Sendable {
     /// not hold up short ones; the oldest gets a quarter of the chunk at least, so that none waits for ever. Where others decode
     /// the chunk is a quarter of itself: each of their tokens waits for it.
     private func shareChunk(among active: [Request]) {
-        var left = active.contains { $0.isStarted } ? max(1, prefillChunk / 4) : prefillChunk
         guard let oldest = active.first(where: { !$0.isStarted }) else { return }
-        for request in active where !request.isStarted { request.share = 0 }
+        var left = prefillChunk
+        for request in active {
+            if request.isStarted { left = max(1, prefillChunk / 4) } else { request.share = 0 }
+        }
         oldest.share = min(max(1, left / 4), oldest.pendingCount)
         left -= oldest.share
         while left > 0 {
