@@ -104,10 +104,11 @@
             #expect(planned <= 700_000_000 && planned > 690_000_000)
             let slots = try cache(before, "tokens") / 512
             #expect(slots > 100)
-            // More sequences than fit, eight to a request: the last ones wait, and nobody is refused.
-            let ids = "[" + (0..<96).map { "\($0)" }.joined(separator: ",") + "]"
+            // More sequences than fit, eight to a request: the last ones wait, and nobody is refused. Short prompts and long
+            // continuations: the last slot fills before the first is given back.
+            let ids = "[" + (0..<32).map { "\($0)" }.joined(separator: ",") + "]"
             let prompts = Array(repeating: ids, count: 8).joined(separator: ",")
-            let body = #"{"prompt":[\#(prompts)],"max_tokens":416,"ignore_eos":true,"seed":1}"#
+            let body = #"{"prompt":[\#(prompts)],"max_tokens":480,"ignore_eos":true,"seed":1}"#
             let count = slots / 8 + 3
             let statuses = try await withThrowingTaskGroup(of: Int.self) { tasks in
                 for _ in 0..<count {
@@ -118,8 +119,8 @@
             }
             #expect(statuses.count == count && statuses.allSatisfy { $0 == 200 })
             let peak = try #require(try await memory()["peak_resident_bytes"] as? Int)
-            // Most of it was really written to (the first sequences end before the last are long), and never over.
-            #expect(peak > 450_000_000 && peak < 700_000_000, "\(peak)")
+            // It was really written to, and never over.
+            #expect(peak > 590_000_000 && peak < 700_000_000, "\(peak)")
             #expect(group.killCount == 0)
             kill(server.process.processIdentifier, SIGTERM)
             #expect(try await server.end() == 0)

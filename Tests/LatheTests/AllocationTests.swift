@@ -56,8 +56,7 @@ struct AllocationTests {
             #expect(count.entries > (count.name.hasPrefix("scored") ? 3 : 40), "\(count)")
             #expect((count.joined > 0) == (threads > 1), "\(count)")
             // Retains and releases: the scheduler's few for each session, none for each operation or head.
-            // With eight, half of the steps feed prompts beside those who decode, and look at each session once more.
-            let most = count.name.contains("8 sessions") ? 28 : 16
+            let most = count.name.contains("8 sessions") ? 24 : 16
             #expect(count.references <= most * count.entries, "\(count)")
         }
     }

@@ -19,10 +19,7 @@ import UnixSignals
 enum Main {
     static func main() async {
         do {
-            guard CommandLine.argc > 0 else {
-                // Nor would the language's own threads work reliably.
-                throw LatheError(.io, "The arguments cannot be read, because /proc is not mounted; mount it.")
-            }
+            try ProcessArguments.requireReadable()
             let settings = try Settings(
                 arguments: Array(CommandLine.arguments.dropFirst()),
                 environment: ProcessInfo.processInfo.environment, readFile: readText)

@@ -26,7 +26,7 @@ enum Main {
     static func main() async {
         Interruption.install()
         do {
-            try ProcessArguments.require()
+            try ProcessArguments.requireReadable()
             try Fence.settleIn()
             try ProcessArguments.requireUTF8()
             var command = try LatheCommand.parseAsRoot()

@@ -160,12 +160,22 @@ final class Scheduler: Sendable {
     /// not hold up short ones; the oldest gets a quarter of the chunk at least, so that none waits for ever. Where others decode
     /// the chunk is a quarter of itself: each of their tokens waits for it.
     private func shareChunk(among active: [Request]) {
-        guard let oldest = active.first(where: { !$0.isStarted }) else { return }
+        var oldest: Request?
         var left = prefillChunk
+        var waiting = 0
+        // One look at each: a look is a retain and a release.
         for request in active {
-            if request.isStarted { left = max(1, prefillChunk / 4) } else { request.share = 0 }
+            if request.isStarted {
+                left = max(1, prefillChunk / 4)
+            } else {
+                request.share = 0
+                waiting += 1
+                if oldest == nil { oldest = request }
+            }
         }
-        oldest.share = min(max(1, left / 4), oldest.pendingCount)
+        guard let oldest else { return }
+        oldest.share = min(waiting == 1 ? left : max(1, left / 4), oldest.pendingCount)
+        guard waiting > 1 else { return }
         left -= oldest.share
         while left > 0 {
             var next: Request?

@@ -58,13 +58,7 @@ private func systemMessage(_ code: Int32) -> String {
     unsafe strerror(code).map { unsafe String(cString: $0) } ?? "error \(code)"
 }
 
-enum ProcessArguments {
-    /// The language reads a process's arguments where Linux shows them, and has none at all where it cannot.
-    static func require() throws(LatheError) {
-        guard CommandLine.argc == 0 else { return }
-        throw LatheError(.io, "The arguments cannot be read, because /proc is not mounted; mount it.")
-    }
-
+extension ProcessArguments {
     /// The language mends arguments that are not UTF-8 without a word; a prompt must not be changed on its way.
     static func requireUTF8() throws(LatheError) {
         for index in 0..<Int(CommandLine.argc) {
