@@ -48,7 +48,7 @@ def _overload(record: dict) -> list[str]:
         f"## Overload ({record['date']})",
         "",
         f"`wrk` keeps 2, 10, 100 times as many connections busy as there are sessions ({record['sessions']}), each asking for "
-        f"{record['tokens']} tokens; beside it ten polite requests a second are timed. Budget {record['memory']}. \"In the server\" counts every refusal, from its head read to its reply written; the "
+        f"{record['tokens']} tokens; beside it ten polite requests a second are timed, and counted too. Budget {record['memory']}. \"In the server\" counts every refusal, from its head read to its reply written; the "
         "other times are a client's, which waits for a processor beside `wrk` and the server.",
         "",
         "| Model | Load | Answered 200 | Refused 429/503 | Other | In the server within 50 ms | Refusal p50, ms | p99 | With Retry-After | Served p99, s | Resident, MB | Peak, MB |",
@@ -58,10 +58,11 @@ def _overload(record: dict) -> list[str]:
         statuses = {int(status): count for status, count in result["statuses"].items()}
         refused = statuses.get(429, 0) + statuses.get(503, 0)
         other = sum(statuses.values()) - refused - statuses.get(200, 0)
+        answered, refused = statuses.get(200, 0) + result["served"], refused + result["refusals"]
         other += result["connect_errors"] + result["read_errors"] + result["timeouts"]
         served = result["served_p99_seconds"]
         cells = [
-            str(statuses.get(200, 0)), str(refused), str(other), _share(result["server_refusals"]), _milliseconds(result["refusal_p50_seconds"]),
+            str(answered), str(refused), str(other), _share(result["server_refusals"]), _milliseconds(result["refusal_p50_seconds"]),
             _milliseconds(result["refusal_p99_seconds"]),
             f"{result['refusals_with_retry_after']}/{result['refusals']}", "–" if served is None else f"{served:.2f}",
             f"{result['resident_bytes'] / 1e6:.1f}", f"{result['peak_resident_bytes'] / 1e6:.1f}",
@@ -75,7 +76,7 @@ def _stall(record: dict) -> list[str]:
         f"## Long prompts beside streams ({record['date']})",
         "",
         f"Four clients stream {record['tokens']} tokens each, again and again; then the same while a fifth sends one prompt of nearly a "
-        "whole context after the other. Long prompts are read in chunks of 256 tokens, one a step. Medians over rounds.",
+        "whole context after the other. Beside streams prompts are read in chunks of 64 tokens, one a step. Medians over rounds.",
         "",
         "| Model | Long prompts | Between tokens p50, ms | p99 | longest | Tokens/s of the streams |",
         "| :-- | :-- | --: | --: | --: | --: |",

@@ -79,12 +79,20 @@ import Testing
         #expect(outcome.status == 130 && !outcome.isSignal)
     }
 
-    @Test func unknownInstructionSetsAreRefusedByName() async throws {
+    /// An invented one, and those of the other processor family.
+    @Test func absentInstructionSetsAreRefusedByName() async throws {
+        #if arch(x86_64)
+            let absent = ["sse9", "neon", "neoni8mm"]
+        #else
+            let absent = ["sse9", "avx2", "amx"]
+        #endif
         let model = try await Fixtures.tinyFile.path
         for arguments in [["generate", "--ids", "1"], ["score", "--ids", "1"], ["bench"]] {
-            try await CommandLineTool.start(
-                arguments + ["--model", model], environment: ["LATHE_ISA": "sse9"]
-            ).outcome().expectFailure("sse9", "scalar")
+            for name in absent {
+                try await CommandLineTool.start(
+                    arguments + ["--model", model], environment: ["LATHE_ISA": name]
+                ).outcome().expectFailure(name, "scalar")
+            }
         }
     }
 

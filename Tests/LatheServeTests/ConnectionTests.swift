@@ -162,6 +162,43 @@ import Testing
         }
     }
 
+    /// FAULT 31: what one connection asks at once, again and again, is looked at more seldom; nobody else waits for it.
+    @Test func aStormOfRefusalsIsPaced() async throws {
+        let backend = StubBackend()
+        try await withServer(backend, .init(unpacedRefusals: 0)) { server in
+            backend.change { $0.isFull = true }
+            let wire = try await server.connect()
+            let began = ContinuousClock.now
+            for count in 1...3 {
+                try await wire.send(Wire.post("/generate", "x"))
+                #expect(try await wire.receiveReply().status == 429)
+                #expect(ContinuousClock.now - began >= .milliseconds(250) * (count - 1))
+            }
+            // Its next request waits; those of others do not wait for it, and the place that is free is given to it then.
+            backend.change { $0.isFull = false }
+            try await wire.send(Wire.post("/generate", "late"))
+            #expect(try await server.ask(Wire.post("/generate", "soon")).body == "soon")
+            #expect(try await wire.receiveReply().body == "late")
+            #expect(backend.calls.count == 2)
+
+            // Who goes while he is left alone is forgotten, and the server's end does not wait for him.
+            backend.change { $0.isFull = true }
+            let gone = try await server.connect()
+            for _ in 0..<2 {
+                try await gone.send(Wire.post("/generate", "x"))
+                #expect(try await gone.receiveReply().status == 429)
+            }
+            gone.close()
+        }
+    }
+
+    @Test func refusalsAreCountedByTenthsOfASecond() {
+        let pace = RefusalPace(maximum: 2)
+        let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
+        let pauses = [0, 1, 2, 99, 100, 101, 102].map { pace.pause(now: start + .milliseconds($0)) > .zero }
+        #expect(pauses == [false, false, true, true, false, false, true])
+    }
+
     @Test func aReaderThatTakesNothingIsCancelled() async throws {
         let backend = StubBackend()
         try await withServer(backend, .init(writeTimeout: .milliseconds(300))) { server in

@@ -85,10 +85,18 @@ private let limiter = "/usr/bin/prlimit"
     func runsOutOfDescriptorsAndRecovers() async throws {
         let server = try ServerProcess(["--model", try ServerProcess.novelist(), "--port", "0"])
         let port = try await server.port()
+        _ = try await server.line(with: "\"ready\"")
         let first = try await Wire(port: port)
         try await first.send(Wire.get("/health/live"))
         #expect(try await first.receiveReply().status == 200)
         let id = server.process.processIdentifier
+        /// In hundredths of a second, of all its threads: in proc_pid_stat(5) the fields 14 and 15, of which the name in
+        /// parentheses is the second.
+        func processorTime() throws -> Int {
+            let text = try String(contentsOfFile: "/proc/\(id)/stat", encoding: .utf8)
+            let fields = try #require(text.split(separator: ")").last).split(separator: " ")
+            return try #require(Int(fields[11])) + #require(Int(fields[12]))
+        }
         func descriptors() throws -> Set<Int> {
             Set(try FileManager.default.contentsOfDirectory(atPath: "/proc/\(id)/fd").compactMap { Int($0) })
         }
@@ -111,6 +119,12 @@ private let limiter = "/usr/bin/prlimit"
         #expect(try await wires[0].receiveReply().status == 200)
         try await first.send(Wire.get("/health/live"))
         #expect(try await first.receiveReply().status == 200)
+        // It says so once, and does not ask again and again: that would take all of this time.
+        _ = try await server.line(with: "raise the limit of open files")
+        let before = try processorTime()
+        try await Task.sleep(for: .seconds(3))
+        #expect(try processorTime() - before < 50)
+        #expect(server.errors.ranges(of: "raise the limit of open files").count == 1)
         // As the answered ones leave, the others are accepted and answered.
         for wire in wires {
             if wire !== wires[0] { #expect(try await wire.receiveReply().status == 200) }

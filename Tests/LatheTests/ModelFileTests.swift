@@ -148,6 +148,17 @@ import Testing
         #expect(error.code == .corrupt && error.message.contains("`p3`"), "\(error.message)")
     }
 
+    /// An embedding's rows, and a linear operation's panels.
+    @Test(arguments: ["p0", "p2"], [Float.nan, .infinity, -.infinity])
+    func unusableElementOfAMatrix(name: String, value: Float) throws {
+        let error = try failure { tensors in
+            let index = tensors.firstIndex { $0.declaration.name == name }!
+            tensors[index].bytes.replaceSubrange(7 * 4..<8 * 4, with: bytes([value]))
+        }
+        #expect(error.code == .corrupt)
+        #expect(error.message.contains("`\(name)`") && error.message.contains("at 7"), "\(error.message)")
+    }
+
     @Test func missingMetadata() throws {
         let writer = try LatheFileWriter(.memory(name: "empty"), metadata: [], tensors: [])
         let file = try #require(try writer.finish())

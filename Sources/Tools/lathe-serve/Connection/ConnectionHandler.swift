@@ -52,6 +52,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var isHeadRequest = false
     private var requestIsOld = false
     private var closesAfterReply = false
+    /// Between this reply and the next request.
+    private var pause = TimeAmount.zero
     private var replyByteCount = 0
 
     private var deadline: NIODeadline?
@@ -238,6 +240,18 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
         track(.end(trailers), written)
         context.flush()
+        if pause > .zero && !closesAfterReply {
+            // What comes meanwhile waits in `ahead`, as it does beside an answer.
+            context.eventLoop.assumeIsolated().scheduleTask(in: pause) { [weak self] in
+                if let self, phase == .answering { endAnswering() }
+            }
+        } else {
+            endAnswering()
+        }
+    }
+
+    private func endAnswering() {
+        pause = .zero
         if closesAfterReply { linger() } else { awaitNext() }
     }
 
@@ -270,6 +284,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             write(context: context, data: NIOAny(HTTPServerResponsePart.head(head)), promise: nil)
             let body = IOData.byteBuffer(ByteBuffer(bytes: bytes))
             write(context: context, data: NIOAny(HTTPServerResponsePart.body(body)), promise: nil)
+            pause = rules.refusalPace.pause()
             write(context: context, data: NIOAny(HTTPServerResponsePart.end(nil)), promise: nil)
         }
     }

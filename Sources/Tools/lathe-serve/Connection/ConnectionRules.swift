@@ -6,6 +6,8 @@ struct ConnectionRules: Sendable {
     var maximumBody = 1_000_000
     /// Shared by all connections.
     var largeBodies = LargeBodies(maximum: .max / 2)
+    /// Shared by all connections.
+    var refusalPace = RefusalPace(maximum: RefusalPace.standardMaximum)
     /// From the first byte of a request to the end of its head.
     var headerTimeout = TimeAmount.seconds(10)
     /// From the end of the head to the end of the body.

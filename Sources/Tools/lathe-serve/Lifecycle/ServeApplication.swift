@@ -18,6 +18,8 @@ struct ServeApplication: Service {
         var grace = Duration.seconds(20)
         var keys: KeyRing?
         var maximumBody = ServerMemory.standardMaximumBody
+        /// In a tenth of a second; connections that were refused beyond that are left alone for a while.
+        var unpacedRefusals = RefusalPace.standardMaximum
         var headerTimeout = TimeAmount.seconds(10)
         var bodyTimeout = TimeAmount.seconds(30)
         var idleTimeout = TimeAmount.seconds(60)
@@ -75,9 +77,9 @@ struct ServeApplication: Service {
         let rules = ConnectionRules(
             maximumBody: configuration.maximumBody,
             largeBodies: LargeBodies(maximum: ServerMemory.wholeBodies * configuration.maximumBody),
-            headerTimeout: configuration.headerTimeout,
-            bodyTimeout: configuration.bodyTimeout, idleTimeout: configuration.idleTimeout,
-            writeTimeout: configuration.writeTimeout,
+            refusalPace: RefusalPace(maximum: configuration.unpacedRefusals),
+            headerTimeout: configuration.headerTimeout, bodyTimeout: configuration.bodyTimeout,
+            idleTimeout: configuration.idleTimeout, writeTimeout: configuration.writeTimeout,
             isAlwaysAnswered: { Route(rawValue: String($0))?.isForWatching == true },
             isFull: { [backend] in Route(rawValue: String($0))?.generates == true && backend.isFull },
             refusal: { refusal in
@@ -98,6 +100,9 @@ struct ServeApplication: Service {
                 // Beyond the maximum connections are answered 503; beyond twice as many they wait to be accepted.
                 availableConnectionsDelegate: .maximum(configuration.maximumConnections * 2, logger: quiet)),
             onServerRunning: { [self] channel in
+                try? await channel.eventLoop.submit { [logger] in
+                    try channel.pipeline.syncOperations.addHandler(AcceptPause(logger: logger), position: .first)
+                }.get()
                 let port = channel.localAddress?.port ?? configuration.port
                 logger.notice(
                     "listening", metadata: ["host": "\(configuration.host)", "port": .stringConvertible(port)])
