@@ -9,7 +9,8 @@ import Testing
 @Suite(.timeLimit(.minutes(5))) struct CrowdTests {
     private static let long: JSON = ["prompt": "The sea", "max_new_tokens": 100, "ignore_eos": true]
 
-    @Test func resultsAreThoseOfOneAlone() async throws {
+    @Test(arguments: [0, 6])
+    func resultsAreThoseOfOneAlone(promptLookup: Int) async throws {
         let prompts = [
             "It was a dark", "The sea", "Call me Ishmael", "", "She said nothing, for a long while", "1 2 3",
             "Of arms", "He had a", "On the", "When I was young there was a house by the road, and in it",
@@ -25,7 +26,8 @@ import Testing
         for index in prompts.indices {
             expected.append(try await alone.post("/v1/completions", body(index)).json["choices"])
         }
-        let crowd = try await ServiceFixture(sessions: 4, queue: 64, keyValueTokens: 256, chunk: 7)
+        let crowd = try await ServiceFixture(
+            sessions: 4, queue: 64, keyValueTokens: 256, chunk: 7, promptLookup: promptLookup)
         let found = try await withThrowingTaskGroup(of: (Int, JSON?).self) { group in
             for index in prompts.indices {
                 for _ in 0..<3 {

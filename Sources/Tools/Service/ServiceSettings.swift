@@ -12,6 +12,8 @@ package struct ServiceSettings: Sendable {
     package var queue = 64
     /// From a call's arrival to its end.
     package var timeout: Duration = .seconds(120)
+    /// Tokens guessed ahead by every continuation (`GenerationOptions.promptLookup`).
+    package var promptLookup = 0
     /// Events of a stream that may wait for their reader.
     package var eventBuffer = 1024
 

@@ -34,7 +34,8 @@ package final class TextService: Sendable {
         self.metrics = metrics
         queue = SessionQueue(engine: engine, capacity: settings.queue)
         reader = PromptReader(model: model, contextLength: engine.contextLength, lane: TokenizerLane())
-        runner = SequenceRunner(queue: queue, metrics: metrics, window: plan.sessions)
+        runner = SequenceRunner(
+            queue: queue, metrics: metrics, window: plan.sessions, promptLookup: settings.promptLookup)
     }
 
     // MARK: Life

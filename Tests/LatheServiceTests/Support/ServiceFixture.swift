@@ -17,7 +17,8 @@ struct ServiceFixture: Sendable {
 
     init(
         _ model: Model? = nil, sessions: Int = 4, context: Int? = 128, queue: Int = 8, timeout: Duration = .seconds(60),
-        keyValueTokens: Int? = nil, chunk: Int = 64, eventBuffer: Int = 1024, warm: Bool = true
+        keyValueTokens: Int? = nil, chunk: Int = 64, eventBuffer: Int = 1024, promptLookup: Int = 0,
+        warm: Bool = true
     ) async throws {
         let model = try model ?? TestModel.novelist()
         var settings = ServiceSettings(modelName: Self.modelName)
@@ -28,6 +29,7 @@ struct ServiceFixture: Sendable {
         settings.queue = queue
         settings.timeout = timeout
         settings.eventBuffer = eventBuffer
+        settings.promptLookup = promptLookup
         let plan = try MemoryPlan(model: model, options: settings.engine)
         service = try TextService(
             model: model, plan: plan, settings: settings, metrics: ServiceMetrics(factory: NOOPMetricsHandler.instance))

@@ -30,6 +30,7 @@ struct Workload: Sendable {
                 $0.temperature = 0.7
                 $0.repetitionPenalty = 1.3
             },
+            Task("looked up") { $0.promptLookup = 5 },
             Task(name: "scored", options: nil),
         ]
 

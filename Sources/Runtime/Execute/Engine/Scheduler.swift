@@ -138,17 +138,18 @@ final class Scheduler: Sendable {
 
     /// Fills the executor's rows, and lists those whose logits are wanted.
     private func gather(_ active: [Request], _ choices: Choices) {
-        shareChunk(among: active)
+        let guessLimit = shareChunk(among: active) ? 0 : guesses(for: active.count)
         for request in active {
-            let pending = request.pending
             let count = request.isStarted ? 1 : request.share
             guard count > 0 else { continue }
+            if request.isStarted { request.guess(upTo: guessLimit) }
+            let rows = request.isStarted ? request.pendingAndGuesses : request.pending.prefix(count)
             let firstRow = executor.rowCount
             let firstIndex = request.fedCount
             executor.append(
-                pending.prefix(count), table: request.timeline.table,
+                rows, table: request.timeline.table,
                 firstPosition: request.timeline.position.load(ordering: .relaxed))
-            for offset in 0..<count where request.wantsLogits(afterPending: offset) {
+            for offset in 0..<rows.count where offset >= count || request.wantsLogits(afterPending: offset) {
                 choices.wanted.append(
                     Choices.Wanted(request: request, row: firstRow + offset, index: firstIndex + offset))
             }
@@ -159,7 +160,9 @@ final class Scheduler: Sendable {
     /// Decides how many tokens of each waiting prompt this step feeds. The shortest rest goes first, so that a long prompt does
     /// not hold up short ones; the oldest gets a quarter of the chunk at least, so that none waits for ever. Where others decode
     /// the chunk is a quarter of itself: each of their tokens waits for it.
-    private func shareChunk(among active: [Request]) {
+    ///
+    /// - Returns: whether any prompt waits.
+    private func shareChunk(among active: [Request]) -> Bool {
         var oldest: Request?
         var left = prefillChunk
         var waiting = 0
@@ -173,9 +176,9 @@ final class Scheduler: Sendable {
                 if oldest == nil { oldest = request }
             }
         }
-        guard let oldest else { return }
+        guard let oldest else { return false }
         oldest.share = min(waiting == 1 ? left : max(1, left / 4), oldest.pendingCount)
-        guard waiting > 1 else { return }
+        guard waiting > 1 else { return true }
         left -= oldest.share
         while left > 0 {
             var next: Request?
@@ -189,13 +192,22 @@ final class Scheduler: Sendable {
             next.share += count
             left -= count
         }
+        return true
     }
+
+    /// How many tokens each of `count` decoding requests may guess.
+    private func guesses(for count: Int) -> Int {
+        min(max(0, Self.rowsOfAWeightPass - count), prefillChunk) / count
+    }
+
+    /// A step of as many rows takes little longer than one of a single row: reading the weights bounds both.
+    private static let rowsOfAWeightPass = 8
 
     /// Lets the request that took these logits tell its caller; one that wants several rows of `places` takes them here, each
     /// after the one before was told.
     private func take(_ place: Int, of places: Range<Int>, _ choices: Choices) {
         let request = choices.wanted[place].request
-        guard !request.isFinished else { return }
+        guard !request.isFinished, request.accepts(choices.wanted[place].index) else { return }
         let slot = place - places.lowerBound
         if !choices.isAlone(place, in: places) { choices.receive(place, slot: slot, thread: 0, from: executor) }
         executor.enter(.delivery)

@@ -25,7 +25,7 @@ final class Choices: @unchecked Sendable {
         }
     }
 
-    /// Whether the request wants no other row of `places`. One that wants several (a prompt that is scored) takes each after
+    /// Whether the request wants no other row of `places`. One that wants several (a prompt that is scored, guesses) takes each after
     /// the caller was told of the one before.
     func isAlone(_ place: Int, in places: Range<Int>) -> Bool {
         let request = wanted[place].request
@@ -45,7 +45,7 @@ final class Choices: @unchecked Sendable {
     /// - Parameter slot: the row of logits, of the executor.
     func receive(_ place: Int, slot: Int, thread: Int, from executor: Executor) {
         let request = wanted[place].request
-        guard !request.isFinished else { return }
+        guard !request.isFinished, request.accepts(wanted[place].index) else { return }
         var mine = buffers[thread]
         executor.withLogits(slot) { logits in
             request.receive(logits, at: wanted[place].index, likeliest: executor.likeliest(slot), &mine)

@@ -7,8 +7,10 @@ class Request: @unchecked Sendable {
     // Sendable: handed to the compute thread by the scheduler's inbox; `cancelled` is atomic.
     let timeline: Timeline
     private let prompt: [Int32]
-    /// One token, fed after the prompt: always the same memory.
+    /// One token, fed after the prompt, and the guesses behind it: always the same memory.
     private var sampled: [Int32] = []
+    /// Where the token before the guesses stands among the tokens of this request.
+    private var guessBase = 0
     private(set) var pendingCount: Int
     private(set) var fedCount = 0
     /// The prompt has been fed: from now on one token a step.
@@ -20,17 +22,50 @@ class Request: @unchecked Sendable {
     var share = 0
     private let cancelled = Atomic<Bool>(false)
 
-    init(timeline: Timeline, tokens: [Int32]) {
+    /// - Parameter maximumGuesses: of one step.
+    init(timeline: Timeline, tokens: [Int32], maximumGuesses: Int = 0) {
         self.timeline = timeline
         prompt = tokens
         pendingCount = tokens.count
         // A literal would be memory of the program, which the first write copies.
-        sampled.reserveCapacity(1)
+        sampled.reserveCapacity(1 + maximumGuesses)
         sampled.append(0)
     }
 
     /// Tokens to feed, those fed already left out.
-    var pending: ArraySlice<Int32> { (isStarted ? sampled : prompt).suffix(pendingCount) }
+    var pending: ArraySlice<Int32> { isStarted ? sampled.prefix(pendingCount) : prompt.suffix(pendingCount) }
+
+    /// What one step feeds of a started request: its token, then what `guess` thinks will follow.
+    var pendingAndGuesses: ArraySlice<Int32> { sampled[...] }
+    var guessCount: Int { sampled.count - 1 }
+
+    /// Guesses at most `limit` of the tokens that follow the pending one. A guess costs a row of the step and changes no
+    /// result: its keys and values are kept, and its logits taken, only if it is what was chosen.
+    func guess(upTo limit: Int) {}
+
+    /// Guesses `count` tokens by what followed the last ones before; none where they are new.
+    func lookUp(_ count: Int) {
+        sampled.removeLast(guessCount)
+        guessBase = fedCount
+        guard count > 0, let place = timeline.placeAfter(sampled[0]) else { return }
+        let history = timeline.history
+        // Behind the history stand the token at hand and the guesses themselves: a short period goes on and on.
+        for place in place..<place + count {
+            sampled.append(place < history.count ? history[place] : sampled[place - history.count])
+        }
+    }
+
+    /// How many guesses of the last step were right.
+    fileprivate var rightGuessCount: Int { fedCount - guessBase - 1 }
+
+    /// Whether the logits that follow the `index`-th token are this request's: those that follow a guess are if the guess was
+    /// right, and so were all before it. Such a guess counts as fed from then on.
+    func accepts(_ index: Int) -> Bool {
+        guard index >= fedCount else { return true }
+        guard index == fedCount, pendingCount == 1, sampled[index - guessBase] == sampled[0] else { return false }
+        advance(by: 1)
+        return true
+    }
 
     var isCancelled: Bool { cancelled.load(ordering: .relaxed) }
     /// The request stops before the next step.
@@ -92,6 +127,8 @@ final class GenerationRequest: Request, @unchecked Sendable {
     private var decoder: StreamingDecoder?
     private var stops: StopMatcher
     private var generated = 0
+    /// How far guesses reach in the next step: farther while they are right.
+    private var reach: Int
     private var lastID: Int32 = 0
     /// The one with a finish reason: given out when the session is free for another request.
     private var lastToken: GeneratedToken?
@@ -113,7 +150,19 @@ final class GenerationRequest: Request, @unchecked Sendable {
         sampler.observe(tokens)
         decoder = tokenizer.map(StreamingDecoder.init)
         stops = StopMatcher(options.stop)
-        super.init(timeline: timeline, tokens: tokens)
+        reach = options.promptLookup
+        super.init(timeline: timeline, tokens: tokens, maximumGuesses: options.promptLookup)
+    }
+
+    override func guess(upTo limit: Int) {
+        guard options.promptLookup > 0 else { return }
+        if guessCount > 0 {
+            let right = rightGuessCount
+            reach = right == guessCount ? min(2 * right, options.promptLookup) : max(1, right)
+        }
+        // The last token needs no step of its own.
+        let count = min(limit, reach, options.maximumTokens - generated - 1)
+        lookUp(count)
     }
 
     override func wantsLogits(afterPending offset: Int) -> Bool {

@@ -18,6 +18,21 @@ final class Timeline: @unchecked Sendable {
         history.reserveCapacity(capacityTokens)
     }
 
+    /// Where the text went on when the last two stored tokens and `next` stood here before, or else the last one and `next`; of
+    /// several such places the latest. `history.count` is the place of `next` itself. "Prompt lookup decoding", Saxena 2023.
+    func placeAfter(_ next: Int32) -> Int? {
+        let history = history
+        guard let last = history.last else { return nil }
+        let beforeLast = history.count > 1 ? history[history.count - 2] : nil
+        var place: Int?
+        for index in stride(from: history.count - 1, to: 0, by: -1)
+        where history[index] == next && history[index - 1] == last {
+            if index > 1 && history[index - 2] == beforeLast { return index + 1 }
+            if place == nil { place = index + 1 }
+        }
+        return place
+    }
+
     /// `tokens` have been stored.
     func advance(by tokens: some Collection<Int32>) {
         history.append(contentsOf: tokens)

@@ -27,6 +27,8 @@ struct SequenceRunner: Sendable {
     let metrics: ServiceMetrics
     /// Sequences of one call that run or wait at once.
     let window: Int
+    /// Of every sequence.
+    let promptLookup: Int
 
     /// - Parameters:
     ///   - onToken: told of each token as it comes, by tasks of several sequences at once; of the prompt's scores with the first.
@@ -73,8 +75,10 @@ struct SequenceRunner: Sendable {
         do {
             var onPromptScore: (@Sendable (TokenScore) -> Void)?
             if let scores { onPromptScore = { scores.append($0) } }
+            var options = sequence.options
+            options.promptLookup = promptLookup
             let stream = try session.generate(
-                sequence.prompt.ids, options: sequence.options, onPromptScore: onPromptScore)
+                sequence.prompt.ids, options: options, onPromptScore: onPromptScore)
             for try await token in stream {
                 let now = ContinuousClock.now
                 if result.tokens.isEmpty {

@@ -68,6 +68,9 @@ extension Setting {
             standard: "auto", summary: "prompt tokens computed in one step, so that a long prompt does not stall others"
         ),
         Setting(
+            key: "engine.prompt-lookup", flag: "prompt-lookup", kind: .count(0...64), standard: "0",
+            summary: "tokens guessed ahead by what stood before: faster where texts repeat, the same texts always"),
+        Setting(
             key: "engine.request-timeout", flag: "request-timeout", kind: .seconds(0.001...86400), standard: "120",
             summary: "seconds that a request may take, waiting included"),
         Setting(

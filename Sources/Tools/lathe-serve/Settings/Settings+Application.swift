@@ -47,6 +47,7 @@ extension Settings {
             connections: count("server.max-connections")!, maximumBody: bytes("server.max-body")!)
         settings.sessions = count("engine.sessions")
         settings.queue = count("engine.queue")!
+        settings.promptLookup = count("engine.prompt-lookup")!
         settings.timeout = duration("engine.request-timeout")
         return settings
     }

@@ -36,6 +36,11 @@ struct Generate: AsyncParsableCommand, FencedCommand {
     var seed: UInt64?
     @Option(help: ArgumentHelp("End before this text; may be given several times.", valueName: "string"))
     var stop: [String] = []
+    @Option(
+        help: ArgumentHelp(
+            "Guess so many tokens ahead by what stood before: faster where a text repeats, the same text always.",
+            valueName: "n"))
+    var promptLookup: Int = 0
     @Flag(help: "Print one JSON object instead of the text.")
     var json = false
 
@@ -98,6 +103,7 @@ struct Generate: AsyncParsableCommand, FencedCommand {
         options.minP = minP
         options.repetitionPenalty = repetitionPenalty
         options.stop = stop
+        options.promptLookup = promptLookup
         return options
     }
 
