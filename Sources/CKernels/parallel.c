@@ -1,7 +1,8 @@
 // The parallel-for: a team of threads for each thread that calls it, kept until that thread ends.
 //
 // Between calls the workers spin for a while, since a decode step enters some sixty regions a few microseconds apart,
-// and then sleep, so that an idle process uses no processor. docs/DESIGN.md says why this is not OpenMP.
+// and then sleep, so that an idle process uses no processor. Where other processes want the processors too, a worker may
+// not run for milliseconds: the caller then does its share. docs/DESIGN.md says why this is not OpenMP.
 #include "CKernels.h"
 
 #include <pthread.h>
@@ -51,19 +52,24 @@ enum {
   MAXIMUM_THREADS = 1024,
   WORKER_STACK_BYTES = 1 << 19,  // kernels keep their scratch elsewhere
   // Whom a thread waits for is mostly a few microseconds away. Where it is not, it may be waiting for this processor:
-  // then the wait goes on in a loop that gives it away, and after a while in sleep.
+  // then the wait goes on in a loop that gives it away, and after a while in sleep. At once, where somebody else took it
+  // meanwhile: who yields to busy processes waits for all their turns, and who sleeps is woken before them.
   SPIN_NANOSECONDS = 50000,
   YIELD_NANOSECONDS = 1000000,  // covers the pause in which a token is sampled
+  TURN_NANOSECONDS = 100000,    // longer than any yield to nobody
   SPINS_PER_LOOK_AT_THE_CLOCK = 128,
+  // A worker that runs begins sooner than this many spins; its share lies in its own caches.
+  SPINS_BEFORE_CLAIMING = 64,
 };
 
 // The caller publishes a region by one store of `ticket`: a count of regions and the number of threads that take part.
 // In one word, because a worker that sits a region out may look while the next one is being prepared.
-// A worker that takes part reads body and context after it has seen the ticket; the caller writes them again only after
-// `running` has come down to zero, which is after every such read.
+// A share belongs to who claims it, its worker or the caller. Who claims one of a region reads body and context after it has
+// seen the ticket; the caller writes them again only after `running` has come down to zero, which is after every such read. A
+// worker that comes late finds its share claimed, for this region or a later one, and reads neither.
 typedef struct team {
   _Alignas(64) _Atomic uint64_t ticket;   // regions << 16 | threads
-  _Alignas(64) _Atomic uint32_t running;  // workers that have not finished the region
+  _Alignas(64) _Atomic uint32_t running;  // shares of workers that are not finished
   _Alignas(64) parallel_body body;
   void *context;
   _Atomic uint32_t sleepers;  // workers that wait for `wake`; changed under the lock
@@ -73,6 +79,7 @@ typedef struct team {
   pthread_cond_t wake, done;
   size_t workers;
   struct worker {
+    _Alignas(64) _Atomic uint64_t claimed;  // the last ticket of which this share was taken
     struct team *team;
     size_t thread;  // 1 …
     uint64_t ticket;  // the last one seen when it was started
@@ -82,7 +89,7 @@ typedef struct team {
 
 typedef struct {
   unsigned spins;
-  int64_t since;  // the first look at the clock
+  int64_t since, last;  // the first look at the clock, and the last
   bool yields;
 } spin;
 
@@ -102,8 +109,10 @@ static bool keep_spinning(spin *s) {
   }
   const int64_t now = nanoseconds();
   if (s->since == 0) s->since = now;
+  const bool lost_a_turn = s->yields && now - s->last > TURN_NANOSECONDS;
+  s->last = now;
   s->yields = now - s->since > SPIN_NANOSECONDS;
-  return now - s->since < YIELD_NANOSECONDS;
+  return now - s->since < YIELD_NANOSECONDS && !lost_a_turn;
 }
 
 static uint64_t await_ticket(team *t, uint64_t seen) {
@@ -122,6 +131,12 @@ static uint64_t await_ticket(team *t, uint64_t seen) {
   return ticket;
 }
 
+// Tickets only grow, so a claim that is not older than `ticket` means that the share is taken, or that its region is over.
+static bool claim(struct worker *share, uint64_t ticket) {
+  uint64_t last = atomic_load_explicit(&share->claimed, memory_order_relaxed);
+  return last < ticket && atomic_compare_exchange_strong(&share->claimed, &last, ticket);
+}
+
 static void *work(void *argument) {
   struct worker *self = argument;
   team *t = self->team;
@@ -130,7 +145,7 @@ static void *work(void *argument) {
     ticket = await_ticket(t, ticket);
     const size_t threads = ticket & 0xffff;
     if (atomic_load_explicit(&t->stops, memory_order_relaxed)) return NULL;
-    if (self->thread >= threads) continue;
+    if (self->thread >= threads || !claim(self, ticket)) continue;
     run(t->body, t->context, self->thread, threads);
     if (atomic_fetch_sub(&t->running, 1) == 1 && atomic_load(&t->caller_sleeps)) {
       pthread_mutex_lock(&t->lock);
@@ -140,14 +155,16 @@ static void *work(void *argument) {
   }
 }
 
-static void publish(team *t, size_t threads) {
+static uint64_t publish(team *t, size_t threads) {
   const uint64_t regions = atomic_load_explicit(&t->ticket, memory_order_relaxed) >> 16;
-  atomic_store(&t->ticket, (regions + 1) << 16 | threads);
+  const uint64_t ticket = (regions + 1) << 16 | threads;
+  atomic_store(&t->ticket, ticket);
   if (atomic_load(&t->sleepers) > 0) {
     pthread_mutex_lock(&t->lock);
     pthread_cond_broadcast(&t->wake);
     pthread_mutex_unlock(&t->lock);
   }
+  return ticket;
 }
 
 static void await_workers(team *t) {
@@ -218,7 +235,7 @@ static team *own_team(void) {
   return t;
 }
 
-void lathe_parallel(size_t threads, parallel_body body, void *context) {
+static void parallel(size_t threads, parallel_body body, void *context, bool shares_move) {
   team *t = threads > 1 ? own_team() : NULL;
   if (t != NULL) {
     if (threads > MAXIMUM_THREADS) threads = MAXIMUM_THREADS;
@@ -232,7 +249,22 @@ void lathe_parallel(size_t threads, parallel_body body, void *context) {
   t->body = body;
   t->context = context;
   atomic_store_explicit(&t->running, (uint32_t)threads - 1, memory_order_relaxed);
-  publish(t, threads);
+  const uint64_t ticket = publish(t, threads);
   run(body, context, 0, threads);
+  for (int i = 0; i < SPINS_BEFORE_CLAIMING; i++) {
+    if (atomic_load_explicit(&t->running, memory_order_acquire) == 0) return;
+    relax();
+  }
+  for (size_t thread = 1; shares_move && thread < threads; thread++) {
+    if (!claim(&t->worker[thread - 1], ticket)) continue;
+    run(body, context, thread, threads);
+    atomic_fetch_sub(&t->running, 1);
+  }
   await_workers(t);
+}
+
+void lathe_parallel(size_t threads, parallel_body body, void *context) { parallel(threads, body, context, true); }
+
+void lathe_on_each_thread(size_t threads, parallel_body body, void *context) {
+  parallel(threads, body, context, false);
 }

@@ -42,6 +42,33 @@ import Testing
         }
     }
 
+    /// What is done to the threads themselves: each share has its own, the same each time, whoever is late.
+    @Test func eachThreadHasItsOwnShare() {
+        let handles = UnsafeMutablePointer<UInt>.allocate(capacity: 8)
+        defer { handles.deallocate() }
+        var first: [UInt] = []
+        for round in 0..<300 {
+            handles.initialize(repeating: 0, count: 8)
+            lathe_on_each_thread(
+                4,
+                { context, thread, _ in
+                    let handles = context!.assumingMemoryBound(to: UInt.self)
+                    #if os(Linux)
+                        handles[thread] = UInt(pthread_self())
+                    #else
+                        handles[thread] = UInt(bitPattern: pthread_self())
+                    #endif
+                }, handles)
+            let found = (0..<8).map { handles[$0] }.filter { $0 != 0 }
+            if round == 0 { first = found }
+            #expect(found == first && Set(found).count == found.count)
+            // Regions whose shares may move lie between, and pauses in which the workers fall asleep.
+            lathe_parallel(3, { _, _, _ in }, nil)
+            if round % 100 == 99 { usleep(3000) }
+        }
+        #expect(first.count > 1)
+    }
+
     /// Many callers at once, each with regions of changing sizes, with and without a pause in which the workers fall asleep.
     @Test func callersHaveTeamsOfTheirOwn() async {
         await withTaskGroup(of: Int.self) { group in

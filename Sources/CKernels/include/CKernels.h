@@ -426,11 +426,15 @@ float lathe_log(float x);  // x > 0, normal
 
 // MARK: - Parallel for
 
-// Calls body(context, thread, threads) once on each of `threads` threads (maybe fewer: `threads` in the call is the truth)
-// and returns when all have finished. Work is split by the body. Each calling thread has a team of its own, which ends
-// with it; a body calls no parallel-for.
+// Calls body(context, thread, threads) once for each of `threads` shares (maybe fewer: `threads` in the call is the truth) and
+// returns when all have finished. Work is split by the body. Each calling thread has a team of its own, which ends with it; a
+// body calls no parallel-for. Mostly each share runs on a thread of its own; one whose thread has not come to it is run by the
+// caller.
 // Every thread runs with round-to-nearest and denormals kept, whatever state it inherited.
 void lathe_parallel(size_t threads, void (*body)(void *context, size_t thread, size_t threads), void *context);
+
+// The same for what is done to the threads themselves: each share runs on its own, the same as before.
+void lathe_on_each_thread(size_t threads, void (*body)(void *context, size_t thread, size_t threads), void *context);
 
 // MARK: - Memory nodes
 

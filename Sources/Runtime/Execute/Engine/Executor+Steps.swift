@@ -49,7 +49,9 @@ extension Executor {
     /// Keeps each thread of the team to its memory node from now on. What threads touch first, their scratch and the heads of
     /// the KV cache that they store, then comes from there too.
     func bindThreads() {
-        if nodes.isActive { unsafe enter(.bind, threads: threads) }
+        guard nodes.isActive else { return }
+        unsafe work = .bind
+        unsafe lathe_on_each_thread(threads, Self.body, Unmanaged.passUnretained(self).toOpaque())
     }
 
     private func overRows(_ work: Work) {
@@ -63,13 +65,13 @@ extension Executor {
 
     private func enter(_ work: Work, threads: Int) {
         unsafe self.work = work
-        unsafe lathe_parallel(
-            threads,
-            { context, thread, threads in
-                unsafe Unmanaged<Executor>.fromOpaque(context!)._withUnsafeGuaranteedRef {
-                    $0.perform(thread: thread, of: threads)
-                }
-            }, Unmanaged.passUnretained(self).toOpaque())
+        unsafe lathe_parallel(threads, Self.body, Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    private static let body: @convention(c) (UnsafeMutableRawPointer?, Int, Int) -> Void = { context, thread, threads in
+        unsafe Unmanaged<Executor>.fromOpaque(context!)._withUnsafeGuaranteedRef {
+            $0.perform(thread: thread, of: threads)
+        }
     }
 
     // MARK: On the calling thread
