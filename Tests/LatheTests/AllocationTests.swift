@@ -51,10 +51,11 @@ struct AllocationTests {
         #expect(found.isEmpty, "\(stacks)")
         // Delivery is not counted as a step: streams allocate now and then.
         #expect(counts.contains { $0.delivery.contains { $0 > 0 } })
+        // Workers of the team beside; not in each case, since the caller does the share of one that gets no processor.
+        #expect(counts.contains { $0.joined > 0 } == (threads > 1), "\(counts)")
         for count in counts {
-            // Something was counted at all: a prompt's chunks and a text's tokens, and workers of the team beside.
+            // Something was counted at all: a prompt's chunks and a text's tokens.
             #expect(count.entries > (count.name.hasPrefix("scored") ? 3 : 40), "\(count)")
-            #expect((count.joined > 0) == (threads > 1), "\(count)")
             // Retains and releases: the scheduler's few for each session, none for each operation or head.
             let most = count.name.contains("8 sessions") ? 24 : 16
             #expect(count.references <= most * count.entries, "\(count)")
